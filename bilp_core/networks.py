@@ -1,0 +1,319 @@
+"""The networks of the distillation literature, by name.
+
+A network is asked for with a spec, `name` or `name:option=value,...`; only convnet takes options:
+
+    convnet   depth  1 to 8; default 3, and 4 from 64x64 pixels on
+              width  1 to 1024; default 128
+              norm   none, batch, layer, instance (default) or group (four groups)
+              act    relu (default), sigmoid, leakyrelu or swish
+              pool   none, max or avg (default)
+    mlp  lenet  alexnet  alexnet-bn  vgg11  vgg11-bn  resnet18  resnet18-bn  resnet18-bn-ap
+
+Example: `convnet:depth=4,norm=batch`. Without -bn, vgg11 and resnet18 have instance norm, alexnet no norm.
+
+Architectures and parameter counts are those of the reference implementation of DC, DSA and DM
+(VICO-UoE/DatasetCondensation). They differ from it only where it cannot run: vgg11 and resnet18 end in global
+average pooling, so inputs may exceed 32x32; and the wide first padding, which turns a grey 28x28 image into
+32x32, is left out at other sizes. Nothing works in place: every network can be differentiated twice and used
+under `torch.func`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.random import fork_rng
+
+from bilp_core.errors import InputError
+
+Shape = tuple[int, int, int]
+
+
+class Network(nn.Module):
+    """Features, then one linear layer: what every method here relies on.
+
+    embed(x)   : [N, C, H, W] -> [N, E], the flattened features before the last linear layer.
+    forward(x) : [N, C, H, W] -> [N, num_classes] logits.
+    """
+
+    def __init__(self, features: nn.Sequential, classifier: nn.Linear) -> None:
+        super().__init__()
+        self.features = features
+        self.classifier = classifier
+
+    def embed(self, x: Tensor) -> Tensor:
+        return self.features(x).flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.embed(x))
+
+
+# Each takes the shape of the map to be normalised. Instance norm is group norm with one channel a group:
+# affine, and the same in training and evaluation.
+NORMS: dict[str, Callable[[Shape], list[nn.Module]]] = {
+    "none": lambda shape: [],  # noqa: ARG005
+    "batch": lambda shape: [nn.BatchNorm2d(shape[0])],
+    "layer": lambda shape: [nn.LayerNorm(shape)],
+    "instance": lambda shape: [nn.GroupNorm(shape[0], shape[0])],
+    "group": lambda shape: [nn.GroupNorm(4, shape[0])],
+}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "leakyrelu": nn.LeakyReLU,
+    "swish": nn.SiLU,
+}
+POOLS: dict[str, Callable[[], list[nn.Module]]] = {
+    "none": list,
+    "max": lambda: [nn.MaxPool2d(2)],
+    "avg": lambda: [nn.AvgPool2d(2)],
+}
+
+
+def _widening(shape: Shape) -> int:
+    """Extra padding of the first convolution: 28x28 grey images enter as 32x32."""
+    return 2 if shape == (1, 28, 28) else 0
+
+
+def convnet(
+    shape: Shape,
+    depth: int | None = None,
+    width: int = 128,
+    norm: str = "instance",
+    act: str = "relu",
+    pool: str = "avg",
+) -> nn.Sequential:
+    """Blocks of 3x3 convolution, norm, activation and 2x2 pooling."""
+    channels, height, side = shape
+    depth = depth or (4 if min(height, side) >= 64 else 3)
+    layers: list[nn.Module] = []
+    for block in range(depth):
+        widening = _widening(shape) if block == 0 else 0
+        layers.append(nn.Conv2d(channels, width, 3, padding=1 + widening))
+        channels, height, side = width, height + 2 * widening, side + 2 * widening
+        layers += [*NORMS[norm]((channels, height, side)), ACTIVATIONS[act](), *POOLS[pool]()]
+        if pool != "none":
+            height, side = height // 2, side // 2
+    return nn.Sequential(*layers)
+
+
+def mlp(shape: Shape) -> nn.Sequential:
+    """Two hidden layers of 128."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(math.prod(shape), 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU()
+    )
+
+
+def lenet(shape: Shape) -> nn.Sequential:
+    """Two 5x5 convolutions and two hidden linear layers; E is the last hidden layer's 84."""
+    channels, *sides = shape
+    padding = _widening(shape)
+    for layer_padding in (padding, 0):
+        sides = [max(side + 2 * layer_padding - 4, 2) // 2 for side in sides]
+    return nn.Sequential(
+        *(nn.Conv2d(channels, 6, 5, padding=padding), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        *(nn.Linear(16 * sides[0] * sides[1], 120), nn.ReLU()),
+        *(nn.Linear(120, 84), nn.ReLU()),
+    )
+
+
+def alexnet(shape: Shape, norm: str) -> nn.Sequential:
+    """Five convolutions, 2x2 max pooling after the first, the second and the last."""
+    plan = [(128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True)]
+    layers: list[nn.Module] = []
+    channels, widening = shape[0], _widening(shape)
+    for width, kernel, pooled in plan:
+        layers.append(nn.Conv2d(channels, width, kernel, padding=kernel // 2 + widening))
+        layers += [*NORMS[norm]((width, 0, 0)), nn.ReLU(), *POOLS["max" if pooled else "none"]()]
+        channels, widening = width, 0
+    return nn.Sequential(*layers)
+
+
+def vgg11(shape: Shape, norm: str) -> nn.Sequential:
+    """Eight 3x3 convolutions in five stages, each ended by 2x2 max pooling; E = 512."""
+    layers: list[nn.Module] = []
+    channels, widening = shape[0], _widening(shape)
+    for widths in [(64,), (128,), (256, 256), (512, 512), (512, 512)]:
+        for width in widths:
+            layers.append(nn.Conv2d(channels, width, 3, padding=1 + widening))
+            layers += [*NORMS[norm]((width, 0, 0)), nn.ReLU()]
+            channels, widening = width, 0
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut; `pooled` halves by 2x2 averaging where a stride would."""
+
+    def __init__(self, channels: int, width: int, stride: int, norm: str, pooled: bool) -> None:
+        super().__init__()
+        halving = [nn.AvgPool2d(2)] if pooled and stride == 2 else []
+        stride = 1 if pooled else stride
+        self.residual = nn.Sequential(
+            nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False),
+            *NORMS[norm]((width, 0, 0)),
+            nn.ReLU(),
+            *halving,
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            *NORMS[norm]((width, 0, 0)),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if channels != width:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels, width, 1, stride=stride, bias=False),
+                *halving,
+                *NORMS[norm]((width, 0, 0)),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.residual(x) + self.shortcut(x)).relu()
+
+
+def resnet18(shape: Shape, norm: str, pooled: bool = False) -> nn.Sequential:
+    """Eight residual blocks after a 3x3 stem. E = 512, or the whole last map when `pooled`."""
+    layers: list[nn.Module] = [nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)]
+    layers += [*NORMS[norm]((64, 0, 0)), nn.ReLU()]
+    channels = 64
+    for width in (64, 128, 256, 512):
+        layers.append(ResidualBlock(channels, width, 1 if width == 64 else 2, norm, pooled))
+        layers.append(ResidualBlock(width, width, 1, norm, pooled))
+        channels = width
+    return nn.Sequential(*layers, *([] if pooled else [nn.AdaptiveAvgPool2d(1)]))
+
+
+# name -> builder(shape, **options) of everything before the last linear layer
+NETWORKS: dict[str, Callable[..., nn.Sequential]] = {
+    "convnet": convnet,
+    "mlp": mlp,
+    "lenet": lenet,
+    "alexnet": partial(alexnet, norm="none"),
+    "alexnet-bn": partial(alexnet, norm="batch"),
+    "vgg11": partial(vgg11, norm="instance"),
+    "vgg11-bn": partial(vgg11, norm="batch"),
+    "resnet18": partial(resnet18, norm="instance"),
+    "resnet18-bn": partial(resnet18, norm="batch"),
+    "resnet18-bn-ap": partial(resnet18, norm="batch", pooled=True),
+}
+# name -> option -> allowed words, or whole numbers
+OPTIONS: dict[str, dict[str, tuple[str, ...] | range]] = {
+    "convnet": {
+        "depth": range(1, 9),
+        "width": range(1, 1025),
+        "norm": tuple(NORMS),
+        "act": tuple(ACTIVATIONS),
+        "pool": tuple(POOLS),
+    }
+}
+
+
+def parse(spec: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options of a spec. Raises InputError naming what is wrong and what is allowed."""
+    name, _, rest = spec.partition(":")
+    if name not in NETWORKS:
+        raise InputError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
+    allowed = OPTIONS.get(name, {})
+    options: dict[str, Any] = {}
+    for item in rest.split(",") if rest else []:
+        key, _, value = item.partition("=")
+        if key not in allowed:
+            known = ", ".join(allowed) or "it takes none"
+            raise InputError(f"network {spec!r}: unknown option {key!r} of {name}; known: {known}")
+        if key in options:
+            raise InputError(f"network {spec!r}: option {key!r} is given twice")
+        values = allowed[key]
+        if isinstance(values, range):
+            if not (value.isascii() and value.isdecimal() and int(value) in values):
+                raise InputError(
+                    f"network {spec!r}: {key} must be a whole number from {values[0]} to {values[-1]}, "
+                    f"got {value!r}"
+                )
+            options[key] = int(value)
+        else:
+            if value not in values:
+                raise InputError(f"network {spec!r}: {key} must be one of {', '.join(values)}, got {value!r}")
+            options[key] = value
+    if options.get("norm") == "group" and options.get("width", 128) % 4:
+        raise InputError(f"network {spec!r}: norm=group needs a width divisible by 4, got {options['width']}")
+    return name, options
+
+
+def evaluation_spec(spec: str) -> str:
+    """The network that evaluates what `spec` distilled: batch norm, which a few synthetic images cannot feed,
+    gives way to the instance-norm version (alexnet, which has none, to no norm; resnet18-bn-ap to resnet18).
+
+    Source: the reference's evaluation pool "S".
+    """
+    name, options = parse(spec)
+    name = name.partition("-")[0]
+    if options.get("norm") == "batch":
+        options["norm"] = "instance"
+    rest = ",".join(f"{key}={value}" for key, value in options.items())
+    return f"{name}:{rest}" if rest else name
+
+
+def network(spec: str, shape: Shape, num_classes: int) -> Network:
+    """Build a network on the CPU, in training mode. Its weights are nothing to rely on before `initialise` or
+    a state dict sets them. The global random state is left as it was.
+
+    shape : (channels, height, width) of an image, in pixels.
+    Raises InputError on a bad spec, shape or class count, and where images are too small for the network.
+    """
+    name, options = parse(spec)
+    if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise InputError(
+            f"image shape must be three positive integers (channels, height, width), got {shape}"
+        )
+    if num_classes < 1:
+        raise InputError(f"number of classes must be at least 1, got {num_classes}")
+    try:
+        features, size = _features(name, options, shape)
+    except (RuntimeError, ValueError) as error:
+        least = _next_size(name, options, shape)
+        raise InputError(
+            f"network {spec!r} needs images of at least {least}x{least} pixels, got {shape[1]}x{shape[2]}"
+        ) from error
+    with fork_rng(devices=[]):
+        return Network(features, nn.Linear(size, num_classes)).train()
+
+
+@torch.no_grad()
+def _features(name: str, options: dict[str, Any], shape: Shape) -> tuple[nn.Sequential, int]:
+    """All before the last linear layer, and the number of features it gives an image. Fails where a map
+    vanishes, and where instance norm meets a single pixel, which it would make a constant."""
+    with fork_rng(devices=[]):
+        features = NETWORKS[name](shape, **options).eval()
+    return features, features(torch.zeros(1, *shape)).numel()
+
+
+def _next_size(name: str, options: dict[str, Any], shape: Shape) -> int:
+    """The smallest size above `shape` that the network accepts, of those at which one here begins."""
+    for size in (2, 4, 8, 9, 16, 28, 32, 64, 128):
+        if size > min(shape[1:]):
+            try:
+                _features(name, options, (shape[0], size, size))
+            except (RuntimeError, ValueError):
+                continue
+            return size
+    return 256  # what a convnet of the greatest depth needs
+
+
+@torch.no_grad()
+def initialise(net: nn.Module, rng: Generator) -> None:
+    """Draw fresh weights in place, as PyTorch does by default: weights and biases of convolutions and linear
+    layers uniform on +-1/sqrt(fan in); norm layers to one and zero, their running statistics reset.
+
+    rng : the only source of randomness; on the device of the parameters.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            for parameter in module.parameters():
+                parameter.uniform_(-bound, bound, generator=rng)
+        elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
+            module.reset_parameters()
