@@ -1,0 +1,421 @@
+"""Tables and figures of the book: what a chapter shows, made from records and from the paper's numbers.
+
+Two kinds of data frame go around here.
+- Records: one row a trial, as `trials.run` returns them; accuracies are fractions.
+- Values: some setting columns, then `value` and `std` in per cent, as `book/published/*.csv` holds the
+  paper's numbers. `measured` and `max_ratios` turn records into values, so that all three columns of a
+  comparison (published, ours at paper scale, this build) have one form.
+"""
+
+import base64
+import functools
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.display import HTML
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+from pandas.io.formats.style import Styler
+
+from bilp_core.errors import InputError
+from bilp_core.paths import root
+
+NOT_RUN = "not run yet"
+ABSENT = "–"
+BENCH = "bench.csv"  # lies beside the records, but is none
+
+
+# ---------------------------------------------------------------- reading
+
+
+def published(name: str | None = None, /, **where: Any) -> pd.DataFrame:
+    """The paper's numbers: values with a row for each number of Tables 1-12 and of the main paper's table.
+
+    name  : the table to read as the files call it, such as "table4"; None reads all.
+    where : column=value, or column=list of values, to filter by.
+    Returns columns table, data, method, ipc, network, evaluate_on, init, criterion, ratio, quantity, value,
+    std and note. Raises InputError where nothing is left: a misspelt filter is no empty table.
+    """
+    frame = _read_all(root() / "book" / "published", skip=())
+    if frame.empty:
+        raise InputError("book/published holds no CSV file")
+    if name is not None:
+        where = {"table": name, **where}
+    chosen = _filter(frame, where)
+    if chosen.empty:
+        raise InputError(f"no published number with {where}; tables: {sorted(frame['table'].unique())}")
+    return chosen
+
+
+def committed(**where: Any) -> pd.DataFrame:
+    """Our records in `book/results/*.csv`, filtered as in `published`; empty where nothing ran yet."""
+    return _filter(_read_all(root() / "book" / "results", skip=(BENCH,)), where)
+
+
+def benchmarks() -> pd.DataFrame:
+    """Our timings in `book/results/bench.csv`; empty where none was committed."""
+    path = root() / "book" / "results" / BENCH
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+
+
+def _read_all(folder, skip: Iterable[str]) -> pd.DataFrame:
+    frames = [pd.read_csv(path) for path in sorted(folder.glob("*.csv")) if path.name not in skip]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _filter(frame: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
+    if frame.empty:
+        return frame
+    keep = pd.Series(True, index=frame.index)
+    for column, wanted in where.items():
+        if column not in frame.columns:
+            raise InputError(f"no column {column!r} to filter by; columns: {', '.join(frame.columns)}")
+        values = wanted if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
+        keep &= frame[column].isin(list(values))
+    return frame[keep].reset_index(drop=True)
+
+
+# ---------------------------------------------------------------- records to values
+
+
+def measured(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Mean and standard deviation of accuracy over the trials of each experiment, in per cent.
+
+    by : the setting columns that tell experiments apart; the trials of one differ in their seed.
+    Returns values: `by`, value, std (population; NaN for a single trial), and trials, their number.
+    """
+    if records.empty:
+        return pd.DataFrame(columns=[*by, "value", "std", "trials"])
+    accuracies = 100 * records.groupby(list(by), sort=False, dropna=False)["accuracy"].agg(
+        value="mean", std=lambda group: group.std(ddof=0) if len(group) > 1 else np.nan
+    )
+    trials = records.groupby(list(by), sort=False, dropna=False).size()
+    return accuracies.assign(trials=trials).reset_index()
+
+
+def max_ratios(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Maximum pruning ratio of each experiment, in per cent, see `pruning.max_pruning_ratio`.
+
+    Full-data trials (ratio 0) have no criterion: they serve every criterion with equal other settings.
+    """
+    from bilp_core.pruning import max_pruning_ratio  # imports torch
+
+    if records.empty:
+        return pd.DataFrame(columns=[*by, "value", "std"])
+    full, pruned = records[records["ratio"] == 0], records[records["ratio"] > 0]
+    served = [full.assign(criterion=name) for name in pruned["criterion"].unique()]
+    found = max_pruning_ratio(pd.concat([*served, pruned]), list(by))
+    return found[list(by)].assign(value=100 * found["max_ratio"], std=np.nan)
+
+
+def mark_comparable(values: pd.DataFrame, same: Sequence[str]) -> pd.DataFrame:
+    """Add the column `comparable`: is the mean at least the full-data mean less its standard deviation?
+
+    The full-data value is the one at ratio 0 with equal settings in the columns `same`. Without one, nothing
+    there is comparable. Source: supplement Sec. 6.3; a mean above the band counts too.
+    """
+    full = values[values["ratio"] == 0].drop_duplicates(list(same))
+    floor = full[list(same)].assign(_floor=full["value"] - full["std"].fillna(0))
+    marked = values.merge(floor, on=list(same), how="left")
+    return marked.assign(comparable=marked["value"] >= marked["_floor"]).drop(columns="_floor")
+
+
+# ---------------------------------------------------------------- tables
+
+
+def results_table(
+    values: pd.DataFrame, rows: Sequence[str], columns: Sequence[str] = ("ratio",), caption: str = ""
+) -> Styler:
+    """Accuracies as mean ± standard deviation in per cent.
+
+    rows, columns : the setting columns that span the table.
+    Bold: the best of each column. Underlined: comparable to full data, where `values` has the column
+    `comparable` (see `mark_comparable`). Both marks are of the text, so they need no colour.
+    """
+    means = _pivot(values, rows, columns, "value")
+    spreads = _pivot(values, rows, columns, "std")
+    text = means.combine(spreads, lambda mean, std: pd.Series(map(_mean_std, mean, std), index=mean.index))
+    underline = None
+    if "comparable" in values:
+        underline = _pivot(values, rows, columns, "comparable").eq(True)
+    return _style(text, caption, bold=means.eq(means.max()), underline=underline)
+
+
+def max_ratio_table(
+    values: pd.DataFrame, rows: Sequence[str], column: str = "method", caption: str = ""
+) -> Styler:
+    """Maximum pruning ratios in the form of the supplement's Tables 3-5: settings down, methods across."""
+    grid = _pivot(values, rows, [column], "value")
+    return _style(grid.map(_percent), caption)
+
+
+def three_columns(
+    published: pd.DataFrame,
+    paper_scale: pd.DataFrame,
+    live: pd.DataFrame,
+    on: Sequence[str],
+    caption: str = "",
+    show: Callable[[float, float], str] | None = None,
+) -> Styler:
+    """The comparison of the book: published | ours at paper scale | this build, one row for each setting.
+
+    Three frames of values with the columns `on`. A setting absent from ours at paper scale reads "not run
+    yet", one absent elsewhere "–". `show` writes a value and its standard deviation; mean ± std by default.
+    """
+    show = show or _mean_std
+    sources = {"published": published, "ours at paper scale": paper_scale, "this build": live}
+    merged = pd.concat([frame[list(on)] for frame in sources.values() if not frame.empty])
+    merged = merged.drop_duplicates().set_index(list(on))
+    for name, frame in sources.items():
+        empty = NOT_RUN if name == "ours at paper scale" else ABSENT
+        cells = {}
+        for _, row in frame.iterrows():
+            cells[_key(row, on)] = show(row["value"], row["std"])
+        merged[name] = [cells.get(key if isinstance(key, tuple) else (key,), empty) for key in merged.index]
+    return _style(merged, caption)
+
+
+def percent(value: float, _std: float = np.nan) -> str:
+    """A pruning ratio as the paper writes it, for `three_columns(..., show=percent)`."""
+    return _percent(value)
+
+
+def table(frame: pd.DataFrame, caption: str = "", index: bool = False) -> Styler:
+    """Any other frame as a table of the book."""
+    styler = _style(frame, caption)
+    return styler if index else styler.hide(axis="index")
+
+
+def _key(row: pd.Series, on: Sequence[str]) -> tuple:
+    return tuple(row[column] for column in on)
+
+
+def _pivot(values: pd.DataFrame, rows: Sequence[str], columns: Sequence[str], what: str) -> pd.DataFrame:
+    """Rows and columns in their order of appearance: a chapter's grid decides the order of its table."""
+    wide = values.pivot(index=list(rows), columns=list(columns), values=what)
+    order = [values[list(names)].drop_duplicates() for names in (rows, columns)]
+    labels = [
+        frame.iloc[:, 0].tolist() if frame.shape[1] == 1 else list(frame.itertuples(index=False, name=None))
+        for frame in order
+    ]
+    return wide.reindex(index=labels[0], columns=labels[1])
+
+
+def _style(
+    text: pd.DataFrame, caption: str, bold: pd.DataFrame | None = None, underline: pd.DataFrame | None = None
+) -> Styler:
+    digest = hashlib.sha256((caption + text.to_csv()).encode()).hexdigest()[:8]
+    styler = Styler(text, uuid=digest, cell_ids=False).set_table_attributes('class="dataframe"')
+    if caption:
+        styler = styler.set_caption(caption)
+    for mask, rule in ((bold, "font-weight: bold"), (underline, "text-decoration: underline")):
+        if mask is not None:
+            marks = mask.map(lambda on, rule=rule: rule if on else "")
+            styler = styler.apply(lambda _, marks=marks: marks, axis=None)
+    return styler
+
+
+def _mean_std(mean: float, std: float) -> str:
+    if pd.isna(mean):
+        return ABSENT
+    return f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"
+
+
+def _percent(value: float) -> str:
+    return ABSENT if pd.isna(value) else f"{value:.4g}%"
+
+
+# ---------------------------------------------------------------- figures
+
+
+@functools.cache
+def style() -> None:
+    """Set the look of every figure, once: ticks, colours for colour-blind readers, constrained layout."""
+    sns.set_theme(style="ticks", palette="colorblind")
+    matplotlib.rcParams.update(
+        {
+            "figure.constrained_layout.use": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            # Opaque: on the dark page a figure is a light card, not black text on black.
+            "savefig.facecolor": "white",
+        }
+    )
+
+
+def show(figure: Figure, alt: str, dpi: int = 160) -> HTML:
+    """The figure as an HTML image with alternative text; closes it, so that it appears once.
+
+    As HTML because myst-nb gives a plain figure no alternative text but one typed into the cell's metadata,
+    before the numbers are known. The picture is inside the page: nothing to fetch, and a saved page keeps it.
+    Raises InputError on an empty `alt`.
+    """
+    if not alt.strip():
+        raise InputError("alt is empty; say in a sentence what the figure shows")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    width = round(96 * figure.get_figwidth())
+    plt.close(figure)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    # `dark-light` keeps the theme from changing the picture's brightness and contrast in dark mode.
+    return HTML(
+        f'<img class="bilp-figure dark-light" alt="{escape(alt, quote=True)}" width="{width}" '
+        f'style="max-width: 100%; height: auto; background: white" src="data:image/png;base64,{data}">'
+    )
+
+
+def curves(
+    values: pd.DataFrame,
+    line: str = "criterion",
+    panel: Sequence[str] = (),
+    ylabel: str = "test accuracy (%)",
+) -> Figure:
+    """Accuracy against the KEPT share on a log axis, with the band mean ± standard deviation of full data.
+
+    values : settings, among them ratio (share removed, a fraction), `line`, `panel`; value, std in per cent.
+    line   : the setting with one line each; panel: settings with one panel each.
+    The band is drawn where the panel has a value at ratio 0.
+    """
+    style()
+    panels = list(values.groupby(list(panel), sort=False)) if panel else [((), values)]
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
+    figure, axes = plt.subplots(
+        down, across, figsize=(max(4.2, 3.4 * across), 3.0 * down + 0.4), sharex=True, squeeze=False
+    )
+    names = list(values.loc[values["ratio"] > 0, line].unique())
+    looks = dict(zip(names, zip(sns.color_palette("colorblind"), "osD^vP*X<>", strict=True), strict=False))
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, (key, group) in zip(axes.flat, panels, strict=False):
+        full = group[group["ratio"] == 0]
+        if not full.empty:
+            mean, std = full["value"].iloc[0], full["std"].fillna(0).iloc[0]
+            axis.axhspan(mean - std, mean + std, color="0.88", zorder=0, label="full data, mean ± std")
+            axis.axhline(mean, color="0.45", linewidth=1, zorder=1)
+        for name, part in group[group["ratio"] > 0].groupby(line, sort=False):
+            part = part.sort_values("ratio")
+            colour, marker = looks[name]
+            axis.errorbar(
+                100 * (1 - part["ratio"]),
+                part["value"],
+                part["std"],
+                color=colour,
+                marker=marker,
+                capsize=3,
+                label=name,
+            )
+        axis.set_xscale("log")
+        axis.set_title(", ".join(map(str, key)), fontsize="medium")
+    kept = sorted({round(100 * (1 - ratio), 6) for ratio in values["ratio"]})
+    for axis in axes.flat[: len(panels)]:
+        axis.set_xticks(kept)
+        axis.minorticks_off()
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
+        axis.tick_params(labelbottom=True)
+    figure.supxlabel("kept share of the real data (%)", fontsize="medium")
+    figure.supylabel(ylabel, fontsize="medium")
+    handles = {
+        label: handle
+        for axis in axes.flat
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False
+    )
+    return figure
+
+
+def image_grid(panels: Mapping[str, Mapping[str, Any]], scale: float = 0.45) -> Figure:
+    """Images side by side: one panel a key, in it one labelled row of images a key.
+
+    panels : {panel title: {row label: images [n, C, H, W]}}; uint8, or floats in 0..1. C is 1 or 3.
+    scale  : edge of one image in inches.
+    """
+    style()
+    pictures = {
+        title: {label: _rows(images) for label, images in rows.items()} for title, rows in panels.items()
+    }
+    widest = [max(len(row) for row in rows.values()) for rows in pictures.values()]
+    deepest = max(len(rows) for rows in pictures.values())
+    figure, axes = plt.subplots(
+        1,
+        len(pictures),
+        figsize=(scale * (sum(widest) + 1.2 * len(widest)), scale * (deepest + 1)),
+        width_ratios=widest,
+        squeeze=False,
+    )
+    for axis, (title, rows) in zip(axes[0], pictures.items(), strict=True):
+        axis.imshow(_mosaic(list(rows.values())), interpolation="nearest")
+        edge = next(iter(rows.values())).shape[1] + 1
+        axis.set_yticks([edge * (i + 0.5) for i in range(len(rows))], list(rows))
+        axis.set_xticks([])
+        axis.tick_params(length=0)
+        axis.set_title(title, fontsize="medium")
+        sns.despine(ax=axis, left=True, bottom=True)
+    return figure
+
+
+def _rows(images: Any) -> np.ndarray:
+    """[n, C, H, W] in any accepted form -> float [n, H, W, 3] in 0..1."""
+    array = np.asarray(images)
+    if array.ndim != 4 or array.shape[1] not in (1, 3):
+        raise InputError(f"images have the shape {array.shape}; allowed: [n, C, H, W] with C = 1 or 3")
+    array = array / 255 if array.dtype == np.uint8 else np.clip(array, 0, 1)
+    return np.repeat(array.transpose(0, 2, 3, 1), 3 if array.shape[1] == 1 else 1, axis=3)
+
+
+def _mosaic(rows: list[np.ndarray]) -> np.ndarray:
+    """Rows of pictures on one white sheet, a pixel apart."""
+    height, width = rows[0].shape[1:3]
+    sheet = np.ones((len(rows) * (height + 1), max(map(len, rows)) * (width + 1), 3))
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            sheet[i * (height + 1) : i * (height + 1) + height, j * (width + 1) : j * (width + 1) + width] = (
+                picture
+            )
+    return sheet
+
+
+# ---------------------------------------------------------------- provenance
+
+
+def provenance(parameters: Mapping[str, Any], records: pd.DataFrame) -> HTML:
+    """The box at the end of a page: what its numbers were made with, all of it read from the records.
+
+    parameters : the chapter's parameters, by name.
+    """
+    lines: dict[str, str] = {name: _plain(value) for name, value in parameters.items()}
+    lines["trials"] = str(len(records))
+    if not records.empty:
+        dates = sorted(str(date) for date in records["date"])
+        lines["time in trials"] = f"{records['seconds'].sum():.0f} s in all"
+        lines["run between"] = dates[0] if dates[0] == dates[-1] else f"{dates[0]} and {dates[-1]}"
+        lines["seeds"] = _plain(sorted(records["seed"].unique().tolist()))
+        for name in ("device", "versions", "commit"):
+            lines[name] = "; ".join(dict.fromkeys(_plain(value) for value in records[name]))
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
+        for name, value in lines.items()
+    )
+    # The class `dataframe` gives the table the theme's colours, light and dark.
+    return HTML(
+        '<table class="dataframe bilp-provenance"><caption>Provenance of the numbers on this page</caption>'
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)
