@@ -1,0 +1,96 @@
+"""From scores to kept indices, class by class; strata; the maximum pruning ratio."""
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DROPS = ("largest", "smallest")
+
+
+def _check(scores: Tensor, labels: Tensor) -> None:
+    if scores.ndim != 1 or scores.shape != labels.shape:
+        raise InputError(f"scores {list(scores.shape)} and labels {list(labels.shape)}: must both be [N]")
+    if not len(scores):
+        raise InputError("scores are empty: there is nothing to prune")
+    bad = (~torch.isfinite(scores)).nonzero().flatten()
+    if len(bad):
+        raise InputError(f"scores[{int(bad[0])}] = {float(scores[bad[0]])}: every score must be finite")
+
+
+def removed(ratio: float, count: int) -> int:
+    """Samples that go from a class of `count`: floor(ratio x count), exact for decimal ratios."""
+    return math.floor(ratio * count + 1e-9)
+
+
+def keep(scores: Tensor, labels: Tensor, ratio: float, drop: str = "largest") -> Tensor:
+    """Indices that stay when the share `ratio` of every class is removed: int64, sorted.
+
+    scores : [N], larger = harder. labels : int64 [N].
+    drop   : which end goes, 'largest' or 'smallest'; equal scores go in the order of their index.
+    Removal is class-wise (supplement Sec. 6.3); floor(ratio x class size) samples go, so no class is emptied.
+    Raises InputError for a ratio outside [0, 1), an unknown `drop`, or a score that is not finite.
+    """
+    _check(scores, labels)
+    if not isinstance(ratio, int | float) or not 0 <= ratio < 1:
+        raise InputError(f"ratio = {ratio!r}: the share removed must be a number in [0, 1)")
+    if drop not in DROPS:
+        raise InputError(f"drop = {drop!r}: must be one of {', '.join(DROPS)}")
+    kept = []
+    for c in labels.unique():
+        members = (labels == c).nonzero().flatten()
+        order = torch.argsort(scores[members], descending=drop == "largest", stable=True)
+        kept.append(members[order[removed(ratio, len(members)) :]])
+    return torch.cat(kept).sort().values
+
+
+def stratum(scores: Tensor, labels: Tensor, index: int, count: int = 10) -> Tensor:
+    """Indices of stratum `index` of `count` equal layers of each class: int64, sorted.
+
+    Stratum 0 holds the smallest scores, stratum count - 1 the largest (supplement Sec. 7, whose own numbering
+    contradicts itself). Raises InputError when a class has fewer than `count` samples.
+    """
+    _check(scores, labels)
+    if not 0 <= index < count:
+        raise InputError(f"stratum {index}: must be from 0 to {count - 1}")
+    chosen = []
+    for c in labels.unique():
+        members = (labels == c).nonzero().flatten()
+        if len(members) < count:
+            raise InputError(f"class {int(c)} has {len(members)} samples: too few for {count} strata")
+        order = torch.argsort(scores[members], stable=True)
+        edges = [round(i * len(members) / count) for i in (index, index + 1)]
+        chosen.append(members[order[edges[0] : edges[1]]])
+    return torch.cat(chosen).sort().values
+
+
+def max_pruning_ratio(records: "pd.DataFrame", by: list[str]) -> "pd.DataFrame":
+    """The largest pruning ratio whose mean accuracy is still comparable, for each setting.
+
+    records : one row a trial with columns `ratio` (share removed), `accuracy` and those named in `by`.
+    Comparable means mean >= mu - sigma of the full-data trials (ratio 0), mu and sigma over the trials of one
+    setting: the supplement (Sec. 6.3) writes [mu - sigma, mu + sigma], and a better result must count too.
+    Returns columns `by`, max_ratio, full_mean, full_std (population), full_trials; max_ratio is 0 where no
+    pruned run is comparable. Raises InputError when a setting lacks full-data trials.
+    """
+    import pandas as pd
+
+    missing = {"ratio", "accuracy", *by} - set(records.columns)
+    if missing:
+        raise InputError(f"records lack the columns {', '.join(sorted(missing))}")
+    rows = []
+    for setting, group in records.groupby(by, sort=False, dropna=False):
+        full = group.loc[group["ratio"] == 0, "accuracy"]
+        if full.empty:
+            raise InputError(f"{dict(zip(by, setting, strict=True))}: no full-data trial (ratio 0) to compare with")
+        floor = full.mean() - full.std(ddof=0)
+        means = group.groupby("ratio")["accuracy"].mean()
+        best = max((ratio for ratio, mean in means.items() if mean >= floor), default=0.0)
+        rows.append((*setting, best, full.mean(), full.std(ddof=0), len(full)))
+    return pd.DataFrame(rows, columns=[*by, "max_ratio", "full_mean", "full_std", "full_trials"])

@@ -1,0 +1,280 @@
+"""Train one network, or K of them at once, from tensors on the device.
+
+An `Ensemble` holds K networks of one architecture. On a GPU, and for tiny work on a CPU, their parameters are
+stacked and one `torch.func.vmap` serves all; on a CPU with real images a plain loop is about twice as fast,
+in chunks that fit the cache. Either way network k draws its weights, its batch order and its augmentation from
+generator k alone, so K networks trained together give what K separate trainings give.
+"""
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from . import augment
+from .errors import InputError
+from .networks import initialise, network
+
+CHUNK = 64  # images a forward pass on a CPU: activations of ConvNet D3 W128 then stay near the cache
+STACK_BELOW = 2048  # positions (images x height x width) a step under which stacking wins on a CPU
+COMPILE_ABOVE = 3e7  # positions in a whole run from which compiling (about 20 s, cold) pays on a CPU
+
+
+class Samples(Protocol):
+    """What can be trained on: labels, and normalised images by index."""
+
+    labels: Tensor
+
+    def __len__(self) -> int: ...
+    def batch(self, indices: Tensor | None = None) -> Tensor: ...
+
+
+@dataclass(frozen=True, eq=False)
+class TensorSamples:
+    """Float images [N, C, H, W] and labels, int64 [N] or soft [N, classes]."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Tensor | None = None) -> Tensor:
+        return self.images if indices is None else self.images[indices]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: cross-entropy, SGD or Adam, an optional single learning-rate drop.
+
+    After epoch `drop_after` (counted from 0) the learning rate falls to a tenth and the optimiser starts
+    anew, its momentum lost, as in the reference code of DC, DSA and DM.
+    """
+
+    epochs: int
+    lr: float
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch: int = 256
+    optimizer: str = "sgd"
+    drop_after: int | None = None
+    augment: str = "none"
+
+    def __post_init__(self) -> None:
+        for field, least in (("epochs", 1), ("batch", 1)):
+            if getattr(self, field) < least:
+                raise InputError(f"{field} = {getattr(self, field)}: must be at least {least}")
+        for field in ("lr", "weight_decay", "momentum"):
+            value = getattr(self, field)
+            if not math.isfinite(value) or value < 0:
+                raise InputError(f"{field} = {value}: must be a finite number, not negative")
+        if self.optimizer not in ("sgd", "adam"):
+            raise InputError(f"optimizer = {self.optimizer!r}: must be 'sgd' or 'adam'")
+
+
+@lru_cache(maxsize=1)
+def _compiler_works() -> bool:
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))
+
+
+def compiled(function: Callable, positions: float, device: torch.device) -> Callable:
+    """`function` through torch.compile where that pays: long runs on a CPU that has a C++ compiler.
+
+    positions : images x height x width that will pass through it in all.
+    BILP_COMPILE = 0 or 1 overrides the choice. The result may differ by float rounding.
+    """
+    choice = os.environ.get("BILP_COMPILE", "auto")
+    if choice not in ("0", "1", "auto"):
+        raise InputError(f"BILP_COMPILE = {choice!r}: must be 0, 1 or auto")
+    pays = device.type == "cpu" and positions >= COMPILE_ABOVE and _compiler_works()
+    return torch.compile(function, dynamic=False) if choice == "1" or (choice == "auto" and pays) else function
+
+
+def chunks(size: int, device: torch.device) -> int:
+    """Images a pass: all of them on a GPU, a cache-sized chunk on a CPU."""
+    return min(size, CHUNK) if device.type == "cpu" else size
+
+
+class Ensemble:
+    """K networks of one architecture.
+
+    seeds   : one for each network; its initial weights, batch order and augmentation follow from it.
+    shape   : (C, H, W) of the images.
+    batch   : images a training step, from which stacking or looping is chosen unless `stacked` says so.
+    positions : images x height x width of the whole training and testing, see `compiled`.
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        seeds: Sequence[int],
+        device: torch.device | str = "cpu",
+        *,
+        batch: int = CHUNK,
+        positions: float = 0.0,
+        stacked: bool | None = None,
+    ) -> None:
+        if not seeds:
+            raise InputError("an ensemble needs at least one seed")
+        self.device = torch.device(device)
+        self.generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+        members = []
+        for rng in self.generators:
+            member = network(spec, shape, num_classes).to(self.device)
+            initialise(member, rng)
+            members.append(member)
+        self.base = members[0]
+        self.size = shape[1:]
+        tiny = batch * shape[1] * shape[2] <= STACK_BELOW
+        self.stacked = (self.device.type == "cuda" or tiny) if stacked is None else stacked
+        # BatchNorm sees the batch as one: no chunks, and no compiling of its running statistics
+        self.whole = any(True for _ in self.base.buffers())
+        if self.stacked:
+            self.parameters, self.buffers = stack_module_state(members)
+            self._call = vmap(self._single, in_dims=(0, 0, 0), randomness="error")
+            self._call_shared = vmap(self._single, in_dims=(0, 0, None), randomness="error")
+        else:
+            self.members = members
+            self._run = (
+                self._member if self.whole else compiled(self._member, positions, self.device)
+            )
+
+    def __len__(self) -> int:
+        return len(self.generators)
+
+    def _single(self, parameters: dict, buffers: dict, images: Tensor) -> Tensor:
+        return functional_call(self.base, (parameters, buffers), (images,))
+
+    @staticmethod
+    def _member(member: nn.Module, images: Tensor) -> Tensor:
+        return member(images)
+
+    def leaves(self) -> list[Tensor]:
+        """The tensors an optimiser updates."""
+        if self.stacked:
+            return list(self.parameters.values())
+        return [p for member in self.members for p in member.parameters()]
+
+    def train(self, mode: bool = True) -> None:
+        """Training mode (BatchNorm uses the batch), or evaluation mode."""
+        for member in [self.base] if self.stacked else self.members:
+            member.train(mode)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """images [K, B, C, H, W], or [B, C, H, W] shared by all networks -> logits [K, B, classes]."""
+        shared = images.ndim == 4
+        if self.stacked:
+            call = self._call_shared if shared else self._call
+            return call(self.parameters, self.buffers, images)
+        return torch.stack([
+            self._chunked(member, images if shared else images[k]) for k, member in enumerate(self.members)
+        ])
+
+    def _chunked(self, member: nn.Module, images: Tensor) -> Tensor:
+        if self.whole or self.device.type != "cpu":
+            return member(images)
+        parts = images.split(CHUNK)
+        # a shorter last part runs as it is, so that only one shape is ever compiled
+        runs = [self._run if len(part) == len(parts[0]) else self._member for part in parts]
+        return torch.cat([run(member, part) for run, part in zip(runs, parts, strict=True)])
+
+
+def _optimizer(leaves: list[Tensor], recipe: Recipe, lr: float) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(leaves, lr=lr, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(leaves, lr=lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+
+
+def _batches(samples: Samples, recipe: Recipe, ensemble: Ensemble, orders: list[Tensor] | None, start: int):
+    """Images [K, B, C, H, W] (or [B, C, H, W] where all networks see the same) and labels of one step."""
+    if orders is None:
+        images, labels = samples.batch(), samples.labels
+    else:
+        picks = [order[start : start + recipe.batch] for order in orders]
+        images = torch.stack([samples.batch(pick) for pick in picks])
+        labels = torch.stack([samples.labels[pick] for pick in picks])
+    if recipe.augment != "none":
+        k = len(ensemble)
+        singles = images if orders is not None else images.expand(k, *images.shape)
+        images = torch.stack([
+            augment.apply(single, augment.draw(recipe.augment, len(single), single.shape[-2:], rng))
+            for single, rng in zip(singles, ensemble.generators, strict=True)
+        ])
+    if labels.ndim < 2 or orders is None:
+        labels = labels.expand(len(ensemble), *labels.shape)
+    return images, labels
+
+
+def fit(
+    ensemble: Ensemble,
+    samples: Samples,
+    recipe: Recipe,
+    *,
+    losses: Callable[[int, list[Tensor] | None, Tensor], None] | None = None,
+    on_epoch: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Train every network of `ensemble` on `samples`; returns the mean training loss, [epochs, K], in nats.
+
+    losses(epoch, picks, values) : called after each step with the sample indices of each network (None: all,
+        in order) and the per-sample losses [K, B] before the update.
+    on_epoch(epoch) : called after each epoch.
+    Raises FloatingPointError when a loss stops being finite.
+    """
+    count, lr = len(samples), recipe.lr
+    leaves = ensemble.leaves()
+    optimizer = _optimizer(leaves, recipe, lr)
+    history = torch.zeros(recipe.epochs, len(ensemble), device=ensemble.device)
+    for epoch in range(recipe.epochs):
+        ensemble.train()
+        orders = None
+        if count > recipe.batch:
+            orders = [torch.randperm(count, generator=g, device=g.device) for g in ensemble.generators]
+        for start in range(0, count, recipe.batch):
+            images, labels = _batches(samples, recipe, ensemble, orders, start)
+            logits = ensemble.logits(images)
+            values = F.cross_entropy(
+                logits.flatten(0, 1), labels.flatten(0, 1), reduction="none"
+            ).view(len(ensemble), -1)
+            # a sum over networks: each network's gradient is that of its own mean loss
+            grads = torch.autograd.grad(values.mean(1).sum(), leaves)
+            for leaf, grad in zip(leaves, grads, strict=True):
+                leaf.grad = grad
+            optimizer.step()
+            values = values.detach()
+            history[epoch] += values.sum(1) / count
+            if losses is not None:
+                picks = None if orders is None else [o[start : start + recipe.batch] for o in orders]
+                losses(epoch, picks, values)
+        if epoch == recipe.drop_after:
+            lr *= 0.1
+            optimizer = _optimizer(leaves, recipe, lr)
+        if on_epoch is not None:
+            on_epoch(epoch)
+    if not torch.isfinite(history).all():
+        bad = int((~torch.isfinite(history)).any(1).nonzero()[0])
+        raise FloatingPointError(f"training loss is not finite from epoch {bad}: lower lr = {recipe.lr}")
+    return history
+
+
+@torch.no_grad()
+def measure(ensemble: Ensemble, samples: Samples, chunk: int = 1024) -> tuple[Tensor, Tensor]:
+    """Accuracy (a fraction) and mean cross-entropy (nats) of each network on `samples`: two tensors [K]."""
+    ensemble.train(False)
+    correct = torch.zeros(len(ensemble), device=ensemble.device)
+    total = torch.zeros(len(ensemble), device=ensemble.device)
+    for picks in torch.arange(len(samples), device=ensemble.device).split(chunk):
+        labels = samples.labels[picks].expand(len(ensemble), -1)
+        logits = ensemble.logits(samples.batch(picks))
+        correct += (logits.argmax(-1) == labels).sum(1)
+        total += F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).sum(1)
+    return correct / len(samples), total / len(samples)

@@ -1,0 +1,98 @@
+import pandas as pd
+import pytest
+import torch
+
+from bilp_core.errors import InputError
+from bilp_core.pruning import keep, max_pruning_ratio, removed, stratum
+
+LABELS = torch.tensor([0, 1] * 10)
+SCORES = torch.arange(20).float()
+
+
+def test_keep_is_class_wise_and_sorted():
+    kept = keep(SCORES, LABELS, 0.5)
+    assert kept.tolist() == list(range(10))
+    assert torch.bincount(LABELS[kept]).tolist() == [5, 5]
+
+
+def test_keep_from_the_other_end():
+    assert keep(SCORES, LABELS, 0.7, "smallest").tolist() == [14, 15, 16, 17, 18, 19]
+
+
+def test_keep_treats_classes_apart():
+    scores = torch.cat([torch.arange(10.0), 100 + torch.arange(10.0)])
+    labels = torch.tensor([0] * 10 + [1] * 10)
+    assert keep(scores, labels, 0.9).tolist() == [0, 10]
+
+
+def test_ties_go_in_index_order():
+    assert keep(torch.zeros(4), torch.zeros(4, dtype=torch.long), 0.5).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "count", "gone"), [(0.29, 100, 29), (0.9996, 5000, 4998), (0.995, 10, 9), (0.0, 7, 0), (0.1, 5000, 500)]
+)
+def test_removed_is_the_floor_of_the_decimal_product(ratio, count, gone):
+    assert removed(ratio, count) == gone
+
+
+def test_no_class_is_ever_emptied():
+    kept = keep(torch.rand(30, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3, 0.999999)
+    assert torch.bincount(torch.arange(30)[kept] % 3).min() >= 1
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1, 1.5, float("nan"), "0.5", None])
+def test_bad_ratio(ratio):
+    with pytest.raises(InputError, match="ratio"):
+        keep(SCORES, LABELS, ratio)
+
+
+def test_bad_scores():
+    with pytest.raises(InputError, match=r"scores\[3\] = nan"):
+        keep(torch.tensor([0, 1, 2, float("nan")]), torch.zeros(4, dtype=torch.long), 0.5)
+    with pytest.raises(InputError, match="must both be"):
+        keep(SCORES, LABELS[:3], 0.5)
+    with pytest.raises(InputError, match="drop = 'hardest'"):
+        keep(SCORES, LABELS, 0.5, "hardest")
+    with pytest.raises(InputError, match="empty"):
+        keep(SCORES[:0], LABELS[:0], 0.5)
+
+
+def test_strata_partition_every_class():
+    scores = torch.rand(47, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(47) % 2
+    layers = [stratum(scores, labels, i) for i in range(10)]
+    assert torch.cat(layers).sort().values.tolist() == list(range(47))
+    for c in (0, 1):
+        tops = [scores[layer[labels[layer] == c]] for layer in layers]
+        assert all(a.max() <= b.min() for a, b in zip(tops, tops[1:], strict=False))
+        assert {len(t) for t in tops} <= {2, 3}
+
+
+def test_strata_of_a_small_class():
+    with pytest.raises(InputError, match="class 0 has 4 samples: too few for 10 strata"):
+        stratum(torch.rand(4), torch.zeros(4, dtype=torch.long), 0)
+    with pytest.raises(InputError, match="from 0 to 9"):
+        stratum(SCORES, LABELS, 10)
+
+
+def records(rows):
+    return pd.DataFrame(rows, columns=["method", "ratio", "accuracy"])
+
+
+def test_max_pruning_ratio_counts_better_as_comparable():
+    frame = records(
+        [("dc", 0.0, 0.28), ("dc", 0.0, 0.30), ("dc", 0.5, 0.281), ("dc", 0.9, 0.40), ("dc", 0.99, 0.2799)]
+        + [("dm", 0.0, 0.5), ("dm", 0.0, 0.5), ("dm", 0.5, 0.49)]
+    )
+    table = max_pruning_ratio(frame, ["method"]).set_index("method")
+    assert table.loc["dc", "max_ratio"] == 0.9
+    assert table.loc["dm", "max_ratio"] == 0.0
+    assert table.loc["dc", "full_std"] == pytest.approx(0.01)
+
+
+def test_max_pruning_ratio_needs_full_data():
+    with pytest.raises(InputError, match="no full-data trial"):
+        max_pruning_ratio(records([("dc", 0.5, 0.3)]), ["method"])
+    with pytest.raises(InputError, match="lack the columns ipc"):
+        max_pruning_ratio(records([("dc", 0.0, 0.3)]), ["ipc"])
