@@ -137,8 +137,8 @@ def results_table(
     """Accuracies as mean ± standard deviation in per cent.
 
     rows, columns : the setting columns that span the table.
-    Bold: the best of each column. Underlined: comparable to full data, where `values` has the column
-    `comparable` (see `mark_comparable`). Both marks are of the text, so they need no colour.
+    Bold: the best of each column among the rows that differ in the last of `rows` only. Underlined: comparable
+    to full data, where `values` has the column `comparable` (see `mark_comparable`). Both marks are of the text, so they need no colour.
     """
     means = _pivot(values, rows, columns, "value")
     spreads = _pivot(values, rows, columns, "std")
@@ -146,7 +146,8 @@ def results_table(
     underline = None
     if "comparable" in values:
         underline = _pivot(values, rows, columns, "comparable").eq(True)
-    return _style(text, caption, bold=means.eq(means.max()), underline=underline)
+    rivals = means.groupby(level=list(rows[:-1]), sort=False) if len(rows) > 1 else means.groupby(lambda _: 0)
+    return _style(text, caption, bold=means.eq(rivals.transform("max")), underline=underline)
 
 
 def max_ratio_table(
@@ -212,15 +213,38 @@ def _pivot(values: pd.DataFrame, rows: Sequence[str], columns: Sequence[str], wh
 def _style(
     text: pd.DataFrame, caption: str, bold: pd.DataFrame | None = None, underline: pd.DataFrame | None = None
 ) -> Styler:
+    # Two tables of a page need two identifiers, and the same table the same one in each build.
     digest = hashlib.sha256((caption + text.to_csv()).encode()).hexdigest()[:8]
-    styler = Styler(text, uuid=digest, cell_ids=False).set_table_attributes('class="dataframe"')
+    text = text.set_axis(_labels(text.index), axis=0).set_axis(_labels(text.columns), axis=1)
+    # `dataframe` is the class whose colours the theme sets, for the light and for the dark page.
+    styler = (
+        Styler(text, uuid=digest, cell_ids=False, escape="html")
+        .set_table_attributes('class="dataframe"')
+        .set_table_styles([{"selector": "th, td", "props": "padding: 0.2em 0.6em"}])
+        .format_index(escape="html", axis=0)
+        .format_index(escape="html", axis=1)
+    )
     if caption:
-        styler = styler.set_caption(caption)
+        styler = styler.set_caption(escape(caption))
     for mask, rule in ((bold, "font-weight: bold"), (underline, "text-decoration: underline")):
         if mask is not None:
-            marks = mask.map(lambda on, rule=rule: rule if on else "")
-            styler = styler.apply(lambda _, marks=marks: marks, axis=None)
+            styler = styler.apply(
+                lambda _, m=mask, r=rule: np.where(m.to_numpy(dtype=bool), r, ""), axis=None
+            )
     return styler
+
+
+def _labels(index: pd.Index) -> pd.Index:
+    """Setting values as headings: ratios in per cent, other numbers without trailing zeros."""
+    names = ["pruning ratio" if name == "ratio" else name for name in index.names]
+    columns = []
+    for level, name in enumerate(index.names):
+        labels = index.get_level_values(level)
+        scale, unit = (100, "%") if name == "ratio" else (1, "")
+        columns.append([f"{scale * v:.4g}{unit}" if isinstance(v, float) else str(v) for v in labels])
+    if len(names) == 1:
+        return pd.Index(columns[0], name=names[0])
+    return pd.MultiIndex.from_arrays(columns, names=names)
 
 
 def _mean_std(mean: float, std: float) -> str:
@@ -239,7 +263,7 @@ def _percent(value: float) -> str:
 @functools.cache
 def style() -> None:
     """Set the look of every figure, once: ticks, colours for colour-blind readers, constrained layout."""
-    sns.set_theme(style="ticks", palette="colorblind")
+    sns.set_theme(style="ticks", palette="colorblind", font_scale=0.8)  # for the text column, 7.2 inches wide
     matplotlib.rcParams.update(
         {
             "figure.constrained_layout.use": True,
@@ -262,13 +286,14 @@ def show(figure: Figure, alt: str, dpi: int = 160) -> HTML:
         raise InputError("alt is empty; say in a sentence what the figure shows")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    width = round(96 * figure.get_figwidth())
+    width = round(96 * figure.get_figwidth())  # CSS pixels
     plt.close(figure)
     data = base64.b64encode(buffer.getvalue()).decode()
     # `dark-light` keeps the theme from changing the picture's brightness and contrast in dark mode.
     return HTML(
-        f'<img class="bilp-figure dark-light" alt="{escape(alt, quote=True)}" width="{width}" '
-        f'style="max-width: 100%; height: auto; background: white" src="data:image/png;base64,{data}">'
+        f'<img class="bilp-figure dark-light" alt="{escape(alt)}" src="data:image/png;base64,{data}" '
+        # On a telephone it scrolls in its box, rather than shrink until nobody can read it.
+        f'style="width: {width}px; max-width: max(100%, 30rem); height: auto">'
     )
 
 
@@ -289,7 +314,7 @@ def curves(
     across = min(3, len(panels))
     down = -(-len(panels) // across)
     figure, axes = plt.subplots(
-        down, across, figsize=(max(4.2, 3.4 * across), 3.0 * down + 0.4), sharex=True, squeeze=False
+        down, across, figsize=(max(4.5, 2.4 * across), 2.4 * down + 0.4), sharex=True, squeeze=False
     )
     names = list(values.loc[values["ratio"] > 0, line].unique())
     looks = dict(zip(names, zip(sns.color_palette("colorblind"), "osD^vP*X<>", strict=True), strict=False))
@@ -355,8 +380,8 @@ def image_grid(panels: Mapping[str, Mapping[str, Any]], scale: float = 0.45) -> 
     )
     for axis, (title, rows) in zip(axes[0], pictures.items(), strict=True):
         axis.imshow(_mosaic(list(rows.values())), interpolation="nearest")
-        edge = next(iter(rows.values())).shape[1] + 1
-        axis.set_yticks([edge * (i + 0.5) for i in range(len(rows))], list(rows))
+        height = next(iter(rows.values())).shape[1]
+        axis.set_yticks([(height + 1) * i + (height - 1) / 2 for i in range(len(rows))], list(rows))
         axis.set_xticks([])
         axis.tick_params(length=0)
         axis.set_title(title, fontsize="medium")
@@ -388,7 +413,7 @@ def _mosaic(rows: list[np.ndarray]) -> np.ndarray:
 # ---------------------------------------------------------------- provenance
 
 
-def provenance(parameters: Mapping[str, Any], records: pd.DataFrame) -> HTML:
+def provenance(parameters: Mapping[str, Any], records: pd.DataFrame) -> Styler:
     """The box at the end of a page: what its numbers were made with, all of it read from the records.
 
     parameters : the chapter's parameters, by name.
@@ -398,19 +423,12 @@ def provenance(parameters: Mapping[str, Any], records: pd.DataFrame) -> HTML:
     if not records.empty:
         dates = sorted(str(date) for date in records["date"])
         lines["time in trials"] = f"{records['seconds'].sum():.0f} s in all"
-        lines["run between"] = dates[0] if dates[0] == dates[-1] else f"{dates[0]} and {dates[-1]}"
-        lines["seeds"] = _plain(sorted(records["seed"].unique().tolist()))
+        lines["run"] = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+        lines["seeds of the trials"] = _plain(sorted(records["seed"].unique().tolist()))
         for name in ("device", "versions", "commit"):
             lines[name] = "; ".join(dict.fromkeys(_plain(value) for value in records[name]))
-    body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
-        for name, value in lines.items()
-    )
-    # The class `dataframe` gives the table the theme's colours, light and dark.
-    return HTML(
-        '<table class="dataframe bilp-provenance"><caption>Provenance of the numbers on this page</caption>'
-        f"<tbody>{body}</tbody></table>"
-    )
+    box = pd.DataFrame({"value": lines.values()}, index=list(lines))
+    return _style(box, "Provenance of the numbers on this page").hide(axis="columns")
 
 
 def _plain(value: Any) -> str:

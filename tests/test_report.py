@@ -183,6 +183,25 @@ def test_results_table_shows_mean_and_deviation_with_marks_beyond_colour(grid):
     assert "color" not in html.replace("colspan", "")
 
 
+def test_best_is_found_among_rows_that_differ_in_the_last_setting():
+    values = pd.DataFrame(
+        {
+            "method": ["dc", "dc", "dm", "dm"],
+            "criterion": ["a", "b"] * 2,
+            "ratio": 0.5,
+            "value": [1.0, 2, 4, 3],
+        }
+    )
+    html = report.results_table(values.assign(std=np.nan), ["method", "criterion"]).to_html()
+    assert set(re.findall(r"#T_\w+_row(\d)_col0", html)) == {"1", "2"}
+
+
+def test_ratios_are_headed_in_per_cent(grid):
+    html = report.results_table(report.measured(grid, ["criterion", "ratio"]), ["criterion"]).to_html()
+    assert re.findall(r'<th[^>]*class="col_heading[^>]*>(.*?)</th>', html) == ["0%", "50%", "90%"]
+    assert "pruning ratio" in html
+
+
 def test_rows_and_columns_keep_the_order_of_the_values():
     values = pd.DataFrame(
         {"criterion": ["z", "a"] * 2, "ratio": [0.9, 0.9, 0.5, 0.5], "value": [1.0, 2, 3, 4], "std": np.nan}
@@ -284,14 +303,14 @@ def test_images_of_a_wrong_shape_are_refused():
 
 
 def test_provenance_comes_from_parameters_and_records(grid):
-    html = report.provenance({"ipc": 1, "ratios": [0.5, 0.9], "note": "<x>"}, grid).data
-    pairs = dict(re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td>', html))
+    html = report.provenance({"ipc": 1, "ratios": [0.5, 0.9], "note": "<x>"}, grid).to_html()
+    pairs = dict(re.findall(r"<th[^>]*>(.*?)</th>\s*<td[^>]*>(.*?)</td>", html))
     assert pairs["ratios"] == "0.5, 0.9"
     assert pairs["note"] == "&lt;x&gt;"
     assert pairs["trials"] == "10"
     assert pairs["time in trials"] == "20 s in all"
-    assert pairs["seeds"] == "0, 1"
+    assert pairs["seeds of the trials"] == "0, 1"
     assert pairs["device"] == "a CPU"
     assert pairs["versions"] == "torch 2.15"
     assert pairs["commit"] == "abc1234"
-    assert pairs["run between"] == "2026-11-23"
+    assert pairs["run"] == "2026-11-23"
