@@ -1,0 +1,28 @@
+"""Distillers by name. A new method is a file here with a class in `METHODS`; all else follows from its fields."""
+
+from dataclasses import fields
+from typing import Any
+
+from ..errors import InputError
+from ..options import merged
+from .base import ClassBatches, Distiller, Diverged, Matching, Run, distill
+from .dc import DC
+from .dm import DM
+from .dsa import DSA
+
+METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in (DC, DSA, DM)}
+
+__all__ = ["METHODS", "ClassBatches", "Distiller", "Diverged", "Matching", "Run", "distill", "make", "options_of"]
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The hyper-parameters of a method with their defaults. Raises InputError for an unknown name."""
+    if name not in METHODS:
+        raise InputError(f"method {name!r} is unknown; there are: {', '.join(METHODS)}")
+    return {f.name: getattr(METHODS[name](), f.name) for f in fields(METHODS[name])}  # type: ignore[call-arg]
+
+
+def make(name: str, **options: Any) -> Distiller:
+    """A method with `options` over its defaults; their names, types and ranges are checked (InputError)."""
+    checked = merged(f"method {name!r}", options_of(name), options)
+    return METHODS[name](**checked)

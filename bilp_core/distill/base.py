@@ -1,0 +1,213 @@
+"""The loop every distiller runs in, and the parts they share.
+
+A method is a frozen dataclass in a file of its own: its fields are its hyper-parameters, `step` is one round of
+it. What they share sits in `Run` (network, synthetic images, real batches, optimiser) and `Matching`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor, nn
+
+from .. import augment
+from ..data import ImageData
+from ..errors import InputError
+from ..networks import initialise, network
+from ..synthetic import INITS, SyntheticSet, initial
+from ..training import chunks, compiled
+
+Progress = Callable[[int, int, str], None]
+
+
+class Diverged(RuntimeError):
+    """The matching loss stopped being finite."""
+
+
+@dataclass(frozen=True)
+class Distiller(ABC):
+    """Hyper-parameters common to all methods.
+
+    iterations : rounds; each starts from a fresh random network.
+    image_lr, image_momentum : SGD on the synthetic images.
+    batch : real images a class and step; halved while it is at least twice the largest class (Sec. 6.3).
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    default_init: ClassVar[str] = "noise"
+
+    iterations: int
+    image_lr: float
+    image_momentum: float = 0.5
+    batch: int = 256
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, bool | str):
+                continue
+            if not math.isfinite(value) or value < 0 or (f.name in ("iterations", "batch") and value < 1):
+                raise InputError(f"{self.name}: {f.name} = {value!r} is out of range (finite, not negative)")
+
+    @abstractmethod
+    def step(self, run: Run) -> float | Tensor:
+        """One round: update `run.images`; returns the mean matching loss a class."""
+
+    def passes(self, ipc: int) -> int:  # noqa: ARG002
+        """How often a round goes through the real batches; tells whether compiling pays."""
+        return 1
+
+
+class Matching(Distiller):
+    """A method whose loss compares a mean over real samples with the same mean over synthetic ones.
+
+    The loss is additively separable in the real samples, which is what ITE and adaptive pruning rest on.
+    """
+
+    @abstractmethod
+    def statistic(self, run: Run, images: Tensor, label: int, *, real: bool) -> list[Tensor]:
+        """The mean over `images` of one class: detached for real images, with its graph for synthetic ones."""
+
+    @abstractmethod
+    def distance(self, synthetic: list[Tensor], real: list[Tensor]) -> Tensor:
+        """How far two such means are apart: a scalar."""
+
+    def class_loss(self, run: Run, label: int) -> Tensor:
+        """The matching loss of one class, real and synthetic images under the same augmentation."""
+        real, synthetic = run.siamese(run.batches(label), run.images_of(label))
+        target = self.statistic(run, real, label, real=True)
+        return self.distance(self.statistic(run, synthetic, label, real=False), target)
+
+
+class ClassBatches:
+    """Real batches of one class, drawn without replacement inside a batch. It alone knows about pruning."""
+
+    def __init__(self, data: ImageData, size: int, rng: Generator) -> None:
+        self.data, self.rng = data, rng
+        self.members = [data.of_class(c) for c in range(data.num_classes)]
+        for c, members in enumerate(self.members):
+            if not len(members):
+                raise InputError(f"class {data.classes[c]!r} has no samples left")
+        largest = max(map(len, self.members))
+        while size >= 2 * largest:  # supplement Sec. 6.3
+            size //= 2
+        self.size = size
+
+    def indices(self, label: int, size: int | None = None) -> Tensor:
+        members = self.members[label]
+        order = torch.randperm(len(members), generator=self.rng, device=self.rng.device)
+        return members[order[: size or self.size]]
+
+    def __call__(self, label: int, size: int | None = None) -> Tensor:
+        """Normalised images [n, C, H, W], n = min(size, class size)."""
+        return self.data.batch(self.indices(label, size))
+
+
+class Run:
+    """The state of one distillation."""
+
+    def __init__(self, method: Distiller, data: ImageData, start: SyntheticSet, spec: str, rng: Generator) -> None:
+        self.method, self.data, self.rng = method, data, rng
+        self.ipc = len(start.images) // data.num_classes
+        self.images = start.images.clone().requires_grad_()
+        self.labels = start.labels
+        self.net = network(spec, data.shape, data.num_classes).to(data.device)
+        self.batchnorms = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm2d)]
+        self.batches = ClassBatches(data, method.batch, rng)
+        self.optimizer = torch.optim.SGD([self.images], lr=method.image_lr, momentum=method.image_momentum)
+        self.strategy = augment.dsa_strategy(data.flip) if getattr(method, "augment", False) else "none"
+        positions = method.iterations * method.passes(self.ipc) * data.num_classes * self.batches.size
+        self._positions = 0 if self.batchnorms else positions * data.shape[1] * data.shape[2]
+        self._compiled: dict[Callable, Callable] = {}
+
+    def fresh_network(self) -> None:
+        """New random weights, in place."""
+        initialise(self.net, self.rng)
+        self.net.train()
+
+    def images_of(self, label: int) -> Tensor:
+        """The synthetic images of one class, [ipc, C, H, W]."""
+        return self.images[label * self.ipc : (label + 1) * self.ipc]
+
+    def siamese(self, *batches: Tensor) -> tuple[Tensor, ...]:
+        """The same augmentation, one draw, on all of them."""
+        if self.strategy == "none":
+            return batches
+        drawn = augment.draw(self.strategy, 1, batches[0].shape[-2:], self.rng)
+        return tuple(augment.apply(batch, drawn) for batch in batches)
+
+    def augmented(self, images: Tensor) -> Tensor:
+        """One operation for the batch, its parameters drawn for each image: as in training a network."""
+        if self.strategy == "none":
+            return images
+        return augment.apply(images, augment.draw(self.strategy, len(images), images.shape[-2:], self.rng))
+
+    def in_chunks(self, function: Callable[..., Tensor], images: Tensor, *args: Any) -> Iterator[Tensor]:
+        """function(net, chunk, *args) for one chunk of real images after the other, compiled where that pays."""
+        parts = images.split(chunks(len(images), images.device))
+        if function not in self._compiled:
+            self._compiled[function] = compiled(function, self._positions, images.device)
+        for part in parts:
+            # a shorter last part runs as it is, so that only one shape is ever compiled
+            call = self._compiled[function] if len(part) == len(parts[0]) else function
+            yield call(self.net, part, *args)
+
+    def descend(self) -> None:
+        """One step on the synthetic images along the gradients gathered so far."""
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def distill(
+    method: Distiller,
+    data: ImageData,
+    ipc: int,
+    *,
+    network: str = "convnet",
+    init: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> SyntheticSet:
+    """Distil `data` (already pruned) into `ipc` images a class.
+
+    init : where the images start, the method's own default if None (see `synthetic.initial`).
+    All randomness follows from `seed`; the same seed on the same machine gives the same set.
+    Raises InputError for what cannot work, Diverged when the loss stops being finite.
+    """
+    init = init or method.default_init
+    if init not in INITS:
+        raise InputError(f"init = {init!r}: must be one of {', '.join(INITS)}")
+    rng = torch.Generator(data.device).manual_seed(seed)
+    start = initial(data, ipc, init, rng, network=network)
+    run = Run(method, data, start, network, rng)
+    every = max(1, method.iterations // 100)
+    for iteration in range(1, method.iterations + 1):
+        loss = method.step(run)
+        if iteration % every == 0 or iteration == method.iterations:
+            # only here, since reading the loss makes a GPU wait
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"{method.name}: the loss is {float(loss)} at iteration {iteration}; lower image_lr = {method.image_lr}"
+                )
+            if progress:
+                progress(iteration, method.iterations, f"loss {float(loss):.4g}")
+    images = run.images.detach()
+    if not torch.isfinite(images).all():
+        raise Diverged(f"{method.name}: images are not finite after the last step; lower image_lr = {method.image_lr}")
+    meta = {
+        "method": method.name,
+        "options": asdict(method),
+        "ipc": ipc,
+        "init": init,
+        "network": network,
+        "seed": seed,
+        "data": data.name,
+        "real_samples": len(data),
+    }
+    return SyntheticSet(images, run.labels, data.classes, data.mean, data.std, meta)

@@ -1,0 +1,140 @@
+"""The synthetic set: what it is, how it starts, how it is kept."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Generator, Tensor
+
+from .coresets import herding
+from .data import ImageData
+from .errors import InputError
+from .files import atomic
+from .indicators import features_of_trained_network
+
+INITS = ("noise", "real", "herd")
+FORMAT = "bilp-synthetic-1"
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticSet:
+    """images : float32 [M, C, H, W], normalised (not clamped). labels : int64 [M], or soft float32 [M, classes].
+
+    mean, std : per channel, of pixels in [0, 1]. meta : how it was made, JSON values only.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def materialise(self) -> tuple[Tensor, Tensor]:
+        """Images and labels to train on."""
+        return self.images, self.labels
+
+    def pixels(self) -> Tensor:
+        """uint8 [M, C, H, W], clipped: for showing, not for training."""
+        mean, std = (torch.tensor(v, device=self.images.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        return ((self.images * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
+
+    def grid(self, least: int = 48) -> Image.Image:
+        """All images, one row a class, magnified (nearest pixel) until each is at least `least` pixels wide."""
+        pixels = self.pixels().cpu()
+        hard = self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
+        rows = [pixels[(hard == c).cpu()] for c in range(len(self.classes))]
+        side, gap = max(len(row) for row in rows), 1
+        _, c, h, w = pixels.shape
+        sheet = torch.full((c, len(rows) * (h + gap) + gap, side * (w + gap) + gap), 255, dtype=torch.uint8)
+        for i, row in enumerate(rows):
+            for j, image in enumerate(row):
+                top, left = gap + i * (h + gap), gap + j * (w + gap)
+                sheet[:, top : top + h, left : left + w] = image
+        array = sheet.permute(1, 2, 0).squeeze(-1).numpy()
+        picture = Image.fromarray(array)
+        scale = max(1, -(-least // w))
+        return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, whole or not at all; everything but the tensors goes in its metadata."""
+        from safetensors.torch import save_file
+
+        about = {
+            "format": FORMAT,
+            "classes": list(self.classes),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "meta": dict(self.meta),
+        }
+        tensors = {"images": self.images.detach().cpu().contiguous(), "labels": self.labels.cpu().contiguous()}
+        with atomic(path) as temporary:
+            save_file(tensors, temporary, metadata={"bilp": json.dumps(about)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SyntheticSet":
+        """Read what `save` wrote. Raises InputError naming the file if it is missing, corrupt or something else."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = json.loads((file.metadata() or {})["bilp"])
+                images, labels = file.get_tensor("images"), file.get_tensor("labels")
+            if about["format"] != FORMAT:
+                raise InputError(f"{path}: format {about['format']!r}, this version reads {FORMAT!r}")
+            loaded = cls(
+                images,
+                labels,
+                tuple(about["classes"]),
+                tuple(about["mean"]),
+                tuple(about["std"]),
+                about["meta"],
+            )
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file") from None
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path} cannot be read as a synthetic set: {error}") from None
+        except (KeyError, TypeError, json.JSONDecodeError):
+            raise InputError(f"{path} is a safetensors file, but not a synthetic set of this library") from None
+        if images.ndim != 4 or len(images) != len(labels) or not torch.isfinite(images).all():
+            raise InputError(
+                f"{path}: images {list(images.shape)} and labels {list(labels.shape)} must be finite [M, C, H, W] "
+                "and [M] or [M, classes]"
+            )
+        return loaded
+
+
+def initial(data: ImageData, ipc: int, init: str, rng: Generator, *, network: str = "convnet") -> SyntheticSet:
+    """`ipc` images for each class of `data` (already pruned), class by class.
+
+    init : 'noise' N(0, 1) in normalised space; 'real' random samples; 'herd' the samples that herding picks on
+    the features of one network trained on `data`. Labels are hard, in class order.
+    Raises InputError for an unknown init, or a class with fewer than `ipc` samples where real ones are needed.
+    """
+    if init not in INITS:
+        raise InputError(f"init = {init!r}: must be one of {', '.join(INITS)}")
+    if ipc < 1:
+        raise InputError(f"ipc = {ipc}: must be at least 1")
+    labels = torch.arange(data.num_classes, device=data.device).repeat_interleave(ipc)
+    if init == "noise":
+        shape = (len(labels), *data.shape)
+        images = torch.randn(shape, generator=rng, device=data.device)
+    else:
+        for c, count in enumerate(data.counts().tolist()):
+            if count < ipc:
+                name = data.classes[c]
+                raise InputError(f"class {name!r} has {count} samples: too few for init {init!r} with ipc = {ipc}")
+        if init == "herd":
+            features = features_of_trained_network(data, network, rng)
+            picks = [data.of_class(c)[herding(features[data.of_class(c)], ipc)] for c in range(data.num_classes)]
+        else:
+            picks = [
+                members[torch.randperm(len(members), generator=rng, device=rng.device)[:ipc]]
+                for members in map(data.of_class, range(data.num_classes))
+            ]
+        images = data.batch(torch.cat(picks))
+    return SyntheticSet(images, labels, data.classes, data.mean, data.std)

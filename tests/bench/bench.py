@@ -1,0 +1,175 @@
+"""Our steps beside the reference's, in one process, turn by turn; medians and the ratio.
+
+    make bench ARGS="--reference DIR --folder DIR"
+
+--reference : a checkout of VICO-UoE/DatasetCondensation; without it only our own times are measured.
+--folder    : an ImageFolder of CIFAR-10; without it loading from the cache is left out.
+Data are random numbers in CIFAR-10's shapes: speed does not depend on what an image shows. Network: ConvNet,
+depth 3, width 128, instance norm. Compiling happens in the warm-up and is not counted, as its cost is paid once.
+"""
+
+import argparse
+import csv
+import importlib
+import statistics
+import sys
+import time
+import types
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from bilp_core import trials
+from bilp_core.data import ImageData, load
+from bilp_core.distill import make
+from bilp_core.distill.base import Run
+from bilp_core.evaluate import evaluate, protocol
+from bilp_core.synthetic import SyntheticSet, initial
+
+FIELDS = ["name", "ours_seconds", "reference_seconds", "ratio", "runs", "device", "date", "versions", "commit"]
+SHAPE, CLASSES = (3, 32, 32), 10
+
+
+def cifar_shaped(per_class: int, device: str) -> ImageData:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (CLASSES * per_class, *SHAPE), generator=rng, dtype=torch.uint8)
+    labels = torch.arange(CLASSES).repeat_interleave(per_class)
+    names = tuple(str(c) for c in range(CLASSES))
+    return ImageData(images, labels, names, (0.5,) * 3, (0.25,) * 3, "random", True).to(device)
+
+
+def our_step(method: str, data: ImageData, **options: object) -> Callable[[], object]:
+    maker = make(method, iterations=100_000, **options)  # so many that compiling pays, as in a real run
+    rng = torch.Generator(data.device).manual_seed(0)
+    run = Run(maker, data, initial(data, 1, "noise", rng), "convnet", rng)
+    return lambda: maker.step(run)
+
+
+class Reference:
+    """The reference's own functions, called in the order of its main programs."""
+
+    def __init__(self, folder: str, data: ImageData, batch: int) -> None:
+        sys.path.insert(0, folder)
+        self.utils = importlib.import_module("utils")
+        self.batch, self.device = batch, data.device
+        self.real = data.batch()
+        self.members = [data.of_class(c) for c in range(CLASSES)]
+        self.images = torch.randn(CLASSES, *SHAPE, device=self.device, requires_grad=True)
+        self.args = types.SimpleNamespace(
+            device=self.device.type, dis_metric="ours", dsa=False, dsa_strategy="none", dc_aug_param=None,
+            lr_net=0.01, epoch_eval_train=300, batch_train=256, dsa_param=self.utils.ParamDiffAug(),
+        )  # fmt: skip
+
+    def network(self) -> torch.nn.Module:
+        return self.utils.get_network("ConvNet", 3, CLASSES, SHAPE[1:]).train()
+
+    def batch_of(self, c: int) -> torch.Tensor:
+        return self.real[self.members[c][torch.randperm(len(self.members[c]), device=self.device)[: self.batch]]]
+
+    def dc_step(self) -> None:
+        net = self.network()
+        parameters, optimizer = list(net.parameters()), torch.optim.SGD([self.images], lr=0.1, momentum=0.5)
+        loss = torch.zeros((), device=self.device)
+        for c in range(CLASSES):
+            real = self.batch_of(c)
+            target = torch.autograd.grad(cross_entropy(net(real), torch.full((len(real),), c, device=self.device)), parameters)
+            target = [g.detach().clone() for g in target]
+            own = cross_entropy(net(self.images[c : c + 1]), torch.full((1,), c, device=self.device))
+            loss = loss + self.utils.match_loss(torch.autograd.grad(own, parameters, create_graph=True), target, self.args)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    def dm_step(self) -> None:
+        net, strategy = self.network().requires_grad_(False), "color_crop_cutout_flip_scale_rotate"
+        optimizer = torch.optim.SGD([self.images], lr=1.0, momentum=0.5)
+        loss = torch.zeros((), device=self.device)
+        for c in range(CLASSES):
+            seed = int(time.time() * 1000) % 100000
+            real = self.utils.DiffAugment(self.batch_of(c), strategy, seed=seed, param=self.args.dsa_param)
+            own = self.utils.DiffAugment(self.images[c : c + 1].clone(), strategy, seed=seed, param=self.args.dsa_param)
+            loss = loss + ((net.embed(real).detach().mean(0) - net.embed(own).mean(0)) ** 2).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    def evaluate(self, test: ImageData) -> None:
+        labels = torch.arange(CLASSES, device=self.device)
+        loader = torch.utils.data.DataLoader(self.utils.TensorDataset(test.batch(), test.labels), batch_size=256)
+        for k in range(5):
+            self.utils.evaluate_synset(k, self.network(), self.images.detach(), labels, loader, self.args)
+
+
+def clock(function: Callable[[], object], device: torch.device) -> float:
+    start = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def compare(name: str, ours: Callable, reference: Callable | None, runs: int, device: torch.device) -> dict:
+    """Both in turn, `runs` times after a warm-up: medians, and the median of the ratios pair by pair."""
+    sides = [ours] if reference is None else [ours, reference]
+    for side in sides:
+        side()
+    times = [[clock(side, device) for side in sides] for _ in range(runs)]
+    medians = [statistics.median(column) for column in zip(*times, strict=True)]
+    row = {"name": name, "ours_seconds": f"{medians[0]:.4g}", "runs": runs}
+    if reference is not None:
+        row["reference_seconds"] = f"{medians[1]:.4g}"
+        row["ratio"] = f"{statistics.median(a / b for a, b in times):.3f}"
+    print({key: row.get(key) for key in FIELDS[:5]}, flush=True)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reference", help="checkout of VICO-UoE/DatasetCondensation")
+    parser.add_argument("--folder", help="ImageFolder of CIFAR-10")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--out", help="CSV file to write")
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore")
+
+    data, test = cifar_shaped(512, args.device), cifar_shaped(1000, args.device)
+    device = data.device
+    references = {n: Reference(args.reference, data, n) if args.reference else None for n in (64, 256)}
+    rows = []
+    for name, method, batch in (("dm-step", "dm", 256), ("dc-step", "dc", 64)):
+        other = references[batch]
+        step = getattr(other, f"{method}_step") if other else None
+        rows.append(compare(name, our_step(method, data, batch=batch), step, args.runs, device))
+
+    images = torch.randn(CLASSES, *SHAPE, device=device)
+    synthetic = SyntheticSet(images, torch.arange(CLASSES), test.classes, test.mean, test.std)
+    recipe, other = protocol("dc", test), references[64]
+    rows.append(
+        compare(
+            "evaluate-5-networks",
+            lambda: evaluate(synthetic, test, protocol=recipe, repeats=5),
+            (lambda: other.evaluate(test)) if other else None,
+            min(3, args.runs),
+            device,
+        )
+    )
+    if args.folder:
+        rows.append(compare("load-cifar10-from-cache", lambda: load(args.folder), None, args.runs, torch.device("cpu")))
+    provenance = trials.provenance(args.device)
+    for row in rows:
+        row.update({key: provenance[key] for key in ("device", "date", "versions", "commit")})
+    if args.out:
+        with Path(args.out).open("w", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS)
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from bilp_core.data import load
+from bilp_core.errors import InputError
+from bilp_core.evaluate import evaluate, protocol
+from bilp_core.networks import initialise, network
+from bilp_core.synthetic import SyntheticSet, initial
+
+NET = "convnet:depth=2,width=8"
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+@pytest.fixture(scope="module")
+def synthetic(digits):
+    return initial(digits.train, 2, "real", torch.Generator().manual_seed(0))
+
+
+def test_protocols_of_the_reference(digits):
+    def summary(*args):
+        made = protocol(*args)
+        return made.epochs, made.augment
+
+    assert summary("dc", digits.test) == (1000, "dc:crop_scale_rotate")
+    assert summary("dm", digits.test) == (1000, "color_crop_cutout_scale_rotate")
+    from dataclasses import replace
+
+    photos = replace(digits.test, name="cifar10", flip=True)
+    assert summary("dc", photos) == (300, "none")
+    assert summary("dc", photos, "convnet:norm=batch") == (1000, "dc:crop_noise")
+    assert summary("dsa", photos) == (1000, "color_crop_cutout_flip_scale_rotate")
+    recipe = protocol("dc", photos).recipe()
+    assert (recipe.epochs, recipe.drop_after, recipe.lr, recipe.momentum, recipe.weight_decay, recipe.batch) == (
+        301, 151, 0.01, 0.9, 5e-4, 256,
+    )  # fmt: skip
+    assert protocol("dc", photos, epochs=20).epochs == 20
+    with pytest.raises(InputError, match="did you mean 'epochs'"):
+        protocol("dc", photos, epoch=20)
+
+
+def test_real_images_teach_something(digits, synthetic):
+    got = evaluate(synthetic, digits.test, network=NET, protocol=protocol("dm", digits.test, epochs=60), repeats=3)
+    assert len(got.values) == 3
+    assert got.mean > 0.4
+    assert got.mean == pytest.approx(sum(got.values) / 3)
+    assert 0 <= got.std < 0.2
+
+
+def test_networks_differ_and_the_seed_decides(digits, synthetic):
+    recipe = protocol("dc", digits.test, epochs=5)
+    first = evaluate(synthetic, digits.test, network=NET, protocol=recipe, repeats=3, seed=1)
+    again = evaluate(synthetic, digits.test, network=NET, protocol=recipe, repeats=3, seed=1)
+    other = evaluate(synthetic, digits.test, network=NET, protocol=recipe, repeats=3, seed=2)
+    assert first.values == again.values
+    assert first.values != other.values
+    assert len(set(first.values)) > 1
+
+
+def test_fewer_repeats_are_the_first_ones(digits, synthetic):
+    recipe = protocol("dc", digits.test, epochs=3)
+    three = evaluate(synthetic, digits.test, network=NET, protocol=recipe, repeats=3, seed=1)
+    one = evaluate(synthetic, digits.test, network=NET, protocol=recipe, repeats=1, seed=1)
+    assert one.values[0] == pytest.approx(three.values[0], abs=0.01)
+
+
+def test_curves(digits, synthetic):
+    recipe = protocol("dc", digits.test, epochs=9, test_every=5, augment="none")
+    got = evaluate(synthetic, digits.test, network=NET, protocol=recipe, repeats=2)
+    assert len(got.curves["train_loss"]) == 10
+    assert got.curves["test_epoch"] == [4, 9]
+    assert len(got.curves["test_loss"]) == 2
+    assert got.curves["test_accuracy"][-1] == pytest.approx(got.values)
+    assert sum(got.curves["train_loss"][-1]) < sum(got.curves["train_loss"][0])
+
+
+def test_no_training_gives_the_untrained_network(digits, synthetic):
+    recipe = protocol("dc", digits.test, epochs=1, lr=0.0, weight_decay=0.0, augment="none")
+    got = evaluate(synthetic, digits.test, network=NET, protocol=recipe, repeats=1, seed=0)
+    net = network(NET, digits.test.shape, 10)
+    initialise(net, torch.Generator().manual_seed(0))
+    expected = (net(digits.test.batch()).argmax(1) == digits.test.labels).float().mean()
+    assert got.values[0] == pytest.approx(expected.item(), abs=1e-3)
+
+
+def test_misfits(digits, synthetic):
+    other = SyntheticSet(synthetic.images, synthetic.labels, tuple("abcdefghij"), synthetic.mean, synthetic.std)
+    with pytest.raises(InputError, match="must be the same classes"):
+        evaluate(other, digits.test, protocol=protocol("dc", digits.test))
+    with pytest.raises(InputError, match="repeats = 0"):
+        evaluate(synthetic, digits.test, protocol=protocol("dc", digits.test), repeats=0)
