@@ -104,15 +104,23 @@ def measured(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 def max_ratios(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Maximum pruning ratio of each experiment, in per cent, see `pruning.max_pruning_ratio`.
 
+    by : the setting columns that tell experiments apart, without ratio.
     Full-data trials (ratio 0) have no criterion: they serve every criterion with equal other settings.
+    Experiments without full-data trials, or without pruned ones, are left out.
     """
     from bilp_core.pruning import max_pruning_ratio  # imports torch
 
+    nothing = pd.DataFrame(columns=[*by, "value", "std"])
     if records.empty:
-        return pd.DataFrame(columns=[*by, "value", "std"])
+        return nothing
     full, pruned = records[records["ratio"] == 0], records[records["ratio"] > 0]
     served = [full.assign(criterion=name) for name in pruned["criterion"].unique()]
-    found = max_pruning_ratio(pd.concat([*served, pruned]), list(by))
+    complete = pd.concat([*served, pruned])
+    ratios = complete.groupby(list(by), dropna=False)["ratio"]
+    complete = complete[(ratios.transform("min") == 0) & (ratios.transform("max") > 0)]
+    if complete.empty:
+        return nothing
+    found = max_pruning_ratio(complete, list(by))
     return found[list(by)].assign(value=100 * found["max_ratio"], std=np.nan)
 
 
@@ -137,8 +145,9 @@ def results_table(
     """Accuracies as mean ± standard deviation in per cent.
 
     rows, columns : the setting columns that span the table.
-    Bold: the best of each column among the rows that differ in the last of `rows` only. Underlined: comparable
-    to full data, where `values` has the column `comparable` (see `mark_comparable`). Both marks are of the text, so they need no colour.
+    Bold: the best of each column among the rows that differ in the last of `rows` only. Underlined:
+    comparable to full data, where `values` has the column `comparable` (see `mark_comparable`). Both marks
+    are of the text, so they need no colour.
     """
     means = _pivot(values, rows, columns, "value")
     spreads = _pivot(values, rows, columns, "std")
@@ -151,11 +160,10 @@ def results_table(
 
 
 def max_ratio_table(
-    values: pd.DataFrame, rows: Sequence[str], column: str = "method", caption: str = ""
+    values: pd.DataFrame, rows: Sequence[str], columns: Sequence[str] = ("method",), caption: str = ""
 ) -> Styler:
     """Maximum pruning ratios in the form of the supplement's Tables 3-5: settings down, methods across."""
-    grid = _pivot(values, rows, [column], "value")
-    return _style(grid.map(_percent), caption)
+    return _style(_pivot(values, rows, columns, "value").map(_percent), caption)
 
 
 def three_columns(
