@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from statistics import fmean, pstdev
 
-import torch
-
 from . import augment
 from .data import ImageData
 from .errors import InputError

@@ -173,9 +173,7 @@ def resolve(name: str, data_name: str, options: Mapping[str, Any]) -> dict[str, 
     return settings
 
 
-def score(
-    data: ImageData, name: str, *, seed: int = 0, progress: Progress | None = None, **options: Any
-) -> Tensor:
+def score(data: ImageData, name: str, *, seed: int = 0, progress: Progress | None = None, **options: Any) -> Tensor:
     """Score every sample of `data`: float32 [N] on the CPU, finite, larger = harder.
 
     options : those of the indicator (`options_of`), defaults by data set.

@@ -71,7 +71,10 @@ class SyntheticSet:
             "std": list(self.std),
             "meta": dict(self.meta),
         }
-        tensors = {"images": self.images.detach().cpu().contiguous(), "labels": self.labels.cpu().contiguous()}
+        tensors = {
+            "images": self.images.detach().cpu().contiguous(),
+            "labels": self.labels.cpu().contiguous(),
+        }
         with atomic(path) as temporary:
             save_file(tensors, temporary, metadata={"bilp": json.dumps(about)})
 

@@ -128,6 +128,9 @@ class Ensemble:
             raise InputError("an ensemble needs at least one seed")
         self.device = torch.device(device)
         self.generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+        # augmentation is drawn on the host, so that a GPU need not wait
+        on_host = self.device.type == "cpu"
+        self.hosts = self.generators if on_host else [torch.Generator().manual_seed(seed) for seed in seeds]
         members = []
         for rng in self.generators:
             member = network(spec, shape, num_classes).to(self.device)
@@ -145,9 +148,7 @@ class Ensemble:
             self._call_shared = vmap(self._single, in_dims=(0, 0, None), randomness="error")
         else:
             self.members = members
-            self._run = (
-                self._member if self.whole else compiled(self._member, positions, self.device)
-            )
+            self._run = self._member if self.whole else compiled(self._member, positions, self.device)
 
     def __len__(self) -> int:
         return len(self.generators)
@@ -176,9 +177,9 @@ class Ensemble:
         if self.stacked:
             call = self._call_shared if shared else self._call
             return call(self.parameters, self.buffers, images)
-        return torch.stack([
-            self._chunked(member, images if shared else images[k]) for k, member in enumerate(self.members)
-        ])
+        return torch.stack(
+            [self._chunked(member, images if shared else images[k]) for k, member in enumerate(self.members)]
+        )
 
     def _chunked(self, member: nn.Module, images: Tensor) -> Tensor:
         if self.whole or self.device.type != "cpu":
@@ -206,10 +207,12 @@ def _batches(samples: Samples, recipe: Recipe, ensemble: Ensemble, orders: list[
     if recipe.augment != "none":
         k = len(ensemble)
         singles = images if orders is not None else images.expand(k, *images.shape)
-        images = torch.stack([
-            augment.apply(single, augment.draw(recipe.augment, len(single), single.shape[-2:], rng))
-            for single, rng in zip(singles, ensemble.generators, strict=True)
-        ])
+        images = torch.stack(
+            [
+                augment.apply(single, augment.draw(recipe.augment, len(single), single.shape[-2:], rng))
+                for single, rng in zip(singles, ensemble.hosts, strict=True)
+            ]
+        )
     if labels.ndim < 2 or orders is None:
         labels = labels.expand(len(ensemble), *labels.shape)
     return images, labels
@@ -242,9 +245,9 @@ def fit(
         for start in range(0, count, recipe.batch):
             images, labels = _batches(samples, recipe, ensemble, orders, start)
             logits = ensemble.logits(images)
-            values = F.cross_entropy(
-                logits.flatten(0, 1), labels.flatten(0, 1), reduction="none"
-            ).view(len(ensemble), -1)
+            values = F.cross_entropy(logits.flatten(0, 1), labels.flatten(0, 1), reduction="none").view(
+                len(ensemble), -1
+            )
             # a sum over networks: each network's gradient is that of its own mean loss
             grads = torch.autograd.grad(values.mean(1).sum(), leaves)
             for leaf, grad in zip(leaves, grads, strict=True):

@@ -12,7 +12,17 @@ from .dsa import DSA
 
 METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in (DC, DSA, DM)}
 
-__all__ = ["METHODS", "ClassBatches", "Distiller", "Diverged", "Matching", "Run", "distill", "make", "options_of"]
+__all__ = [
+    "METHODS",
+    "ClassBatches",
+    "Distiller",
+    "Diverged",
+    "Matching",
+    "Run",
+    "distill",
+    "make",
+    "options_of",
+]
 
 
 def options_of(name: str) -> dict[str, Any]:

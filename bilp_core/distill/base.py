@@ -117,6 +117,9 @@ class Run:
         self.ipc = len(start.images) // data.num_classes
         self.images = start.images.clone().requires_grad_()
         self.labels = start.labels
+        self.classes = torch.arange(data.num_classes, device=data.device)
+        # augmentation is drawn on the host, so that a GPU need not wait
+        self.host = rng if rng.device.type == "cpu" else torch.Generator().manual_seed(rng.initial_seed())
         self.net = network(spec, data.shape, data.num_classes).to(data.device)
         self.batchnorms = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm2d)]
         self.batches = ClassBatches(data, method.batch, rng)
@@ -139,14 +142,14 @@ class Run:
         """The same augmentation, one draw, on all of them."""
         if self.strategy == "none":
             return batches
-        drawn = augment.draw(self.strategy, 1, batches[0].shape[-2:], self.rng)
+        drawn = augment.draw(self.strategy, 1, batches[0].shape[-2:], self.host)
         return tuple(augment.apply(batch, drawn) for batch in batches)
 
     def augmented(self, images: Tensor) -> Tensor:
         """One operation for the batch, its parameters drawn for each image: as in training a network."""
         if self.strategy == "none":
             return images
-        return augment.apply(images, augment.draw(self.strategy, len(images), images.shape[-2:], self.rng))
+        return augment.apply(images, augment.draw(self.strategy, len(images), images.shape[-2:], self.host))
 
     def in_chunks(self, function: Callable[..., Tensor], images: Tensor, *args: Any) -> Iterator[Tensor]:
         """function(net, chunk, *args) for one chunk of real images after the other, compiled where that pays."""

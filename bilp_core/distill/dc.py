@@ -33,10 +33,9 @@ def layerwise_cosine(synthetic: list[Tensor], real: list[Tensor]) -> Tensor:
     return total
 
 
-def summed_loss(net: nn.Module, images: Tensor, label: int) -> Tensor:
-    """Cross-entropy of images of one class, summed, in nats."""
-    labels = torch.full((len(images),), label, device=images.device)
-    return F.cross_entropy(net(images), labels, reduction="sum")
+def summed_loss(net: nn.Module, images: Tensor, label: Tensor) -> Tensor:
+    """Cross-entropy of images of one class, summed, in nats. label : int64, no dimensions."""
+    return F.cross_entropy(net(images), label.expand(len(images)), reduction="sum")
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,12 @@ class DC(Matching):
 
     def statistic(self, run: Run, images: Tensor, label: int, *, real: bool) -> list[Tensor]:
         weights = [p for p in run.net.parameters() if p.ndim > 1]  # the distance ignores the others
+        target = run.classes[label]
         if not real:
-            loss = summed_loss(run.net, images, label) / len(images)
+            loss = summed_loss(run.net, images, target) / len(images)
             return list(torch.autograd.grad(loss, weights, create_graph=True))
         total = [torch.zeros_like(p) for p in weights]
-        for loss in run.in_chunks(summed_loss, images, label):
+        for loss in run.in_chunks(summed_loss, images, target):
             torch._foreach_add_(total, torch.autograd.grad(loss / len(images), weights))
         return total
 

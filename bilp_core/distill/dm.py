@@ -57,6 +57,6 @@ class DM(Matching):
         with torch.no_grad():
             targets = run.net.embed(torch.cat(real)).split([len(r) for r in real])  # type: ignore[operator]
         features = run.net.embed(torch.cat(synthetic)).split([len(s) for s in synthetic])  # type: ignore[operator]
-        return torch.stack([
-            self.distance([f.mean(0)], [t.mean(0)]) for f, t in zip(features, targets, strict=True)
-        ]).sum()
+        return torch.stack(
+            [self.distance([f.mean(0)], [t.mean(0)]) for f, t in zip(features, targets, strict=True)]
+        ).sum()

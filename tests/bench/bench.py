@@ -20,16 +20,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from bilp_core.data import ImageData, load
 from torch.nn.functional import cross_entropy
 
 from bilp_core import trials
-from bilp_core.data import ImageData, load
 from bilp_core.distill import make
 from bilp_core.distill.base import Run
 from bilp_core.evaluate import evaluate, protocol
 from bilp_core.synthetic import SyntheticSet, initial
 
-FIELDS = ["name", "ours_seconds", "reference_seconds", "ratio", "runs", "device", "date", "versions", "commit"]
+FIELDS = [
+    "name",
+    "ours_seconds",
+    "reference_seconds",
+    "ratio",
+    "runs",
+    "device",
+    "date",
+    "versions",
+    "commit",
+]
 SHAPE, CLASSES = (3, 32, 32), 10
 
 
@@ -75,10 +85,14 @@ class Reference:
         loss = torch.zeros((), device=self.device)
         for c in range(CLASSES):
             real = self.batch_of(c)
-            target = torch.autograd.grad(cross_entropy(net(real), torch.full((len(real),), c, device=self.device)), parameters)
+            target = torch.autograd.grad(
+                cross_entropy(net(real), torch.full((len(real),), c, device=self.device)), parameters
+            )
             target = [g.detach().clone() for g in target]
             own = cross_entropy(net(self.images[c : c + 1]), torch.full((1,), c, device=self.device))
-            loss = loss + self.utils.match_loss(torch.autograd.grad(own, parameters, create_graph=True), target, self.args)
+            loss = loss + self.utils.match_loss(
+                torch.autograd.grad(own, parameters, create_graph=True), target, self.args
+            )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

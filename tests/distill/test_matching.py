@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from bilp_core.data import ImageData
 
 from bilp_core import augment
-from bilp_core.data import ImageData
 from bilp_core.distill import METHODS, Diverged, distill, make, options_of
 from bilp_core.distill.base import ClassBatches, Run
 from bilp_core.distill.dc import loops
@@ -57,12 +57,13 @@ def dc_loss_written_out(net, real, synthetic, label):
     return total
 
 
-def dm_loss_written_out(net, real, synthetic, label):  # noqa: ARG001
+def dm_loss_written_out(net, real, synthetic, label):
     return sum((r - s) ** 2 for r, s in zip(net.embed(real).mean(0), net.embed(synthetic).mean(0), strict=True))
 
 
 @pytest.mark.parametrize(
-    ("name", "formula"), [("dc", dc_loss_written_out), ("dsa", dc_loss_written_out), ("dm", dm_loss_written_out)]
+    ("name", "formula"),
+    [("dc", dc_loss_written_out), ("dsa", dc_loss_written_out), ("dm", dm_loss_written_out)],
 )
 @pytest.mark.parametrize("spec", [NET, "convnet:depth=2,width=6,norm=layer", "mlp"])
 def test_loss_and_gradient_equal_the_formula(name, formula, spec, data):
@@ -151,7 +152,14 @@ def test_same_seed_same_set(name, data):
 
 @pytest.mark.parametrize(
     ("size", "classes", "expected"),
-    [(256, [5000] * 2, 256), (256, [50] * 2, 64), (256, [2] * 2, 2), (256, [128] * 2, 128), (256, [129, 3], 256), (256, [1], 1)],
+    [
+        (256, [5000] * 2, 256),
+        (256, [50] * 2, 64),
+        (256, [2] * 2, 2),
+        (256, [128] * 2, 128),
+        (256, [129, 3], 256),
+        (256, [1], 1),
+    ],
 )
 def test_batches_are_halved(size, classes, expected):
     labels = torch.cat([torch.full((n,), c) for c, n in enumerate(classes)])
@@ -171,7 +179,14 @@ def test_batches_hold_one_class_without_repetition(data):
 
 
 def test_loops_of_the_reference():
-    assert [loops(i) for i in (1, 10, 20, 30, 40, 50)] == [(1, 1), (10, 50), (20, 25), (30, 20), (40, 15), (50, 10)]
+    assert [loops(i) for i in (1, 10, 20, 30, 40, 50)] == [
+        (1, 1),
+        (10, 50),
+        (20, 25),
+        (30, 20),
+        (40, 15),
+        (50, 10),
+    ]
     assert loops(5) == (5, 100)
     assert loops(1000) == (1000, 1)
 
