@@ -109,7 +109,7 @@ def features_of_trained_network(data: ImageData, network: str, rng: Generator) -
     ensemble.train(False)
     (member,) = ensemble.members
     with torch.no_grad():
-        return torch.cat([member.embed(data.batch(p)) for p in torch.arange(len(data), device=data.device).split(256)])  # type: ignore[operator]
+        return torch.cat([member.embed(data.batch(p)) for p in torch.arange(len(data), device=data.device).split(256)])
 
 
 # ---- the registry ------------------------------------------------------------------------------------------

@@ -91,6 +91,6 @@ def max_pruning_ratio(records: "pd.DataFrame", by: list[str]) -> "pd.DataFrame":
             raise InputError(f"{dict(zip(by, setting, strict=True))}: no full-data trial (ratio 0) to compare with")
         floor = full.mean() - full.std(ddof=0)
         means = group.groupby("ratio")["accuracy"].mean()
-        best = max((ratio for ratio, mean in means.items() if mean >= floor), default=0.0)
+        best = float(means.index[means >= floor - 1e-12].max())  # ratio 0 is always among them
         rows.append((*setting, best, full.mean(), full.std(ddof=0), len(full)))
     return pd.DataFrame(rows, columns=[*by, "max_ratio", "full_mean", "full_std", "full_trials"])

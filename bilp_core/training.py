@@ -31,8 +31,8 @@ COMPILE_ABOVE = 3e7  # positions in a whole run from which compiling (about 20 s
 class Samples(Protocol):
     """What can be trained on: labels, and normalised images by index."""
 
-    labels: Tensor
-
+    @property
+    def labels(self) -> Tensor: ...
     def __len__(self) -> int: ...
     def batch(self, indices: Tensor | None = None) -> Tensor: ...
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pandas as pd
 import pytest
 import torch
@@ -30,7 +32,8 @@ def test_ties_go_in_index_order():
 
 
 @pytest.mark.parametrize(
-    ("ratio", "count", "gone"), [(0.29, 100, 29), (0.9996, 5000, 4998), (0.995, 10, 9), (0.0, 7, 0), (0.1, 5000, 500)]
+    ("ratio", "count", "gone"),
+    [(0.29, 100, 29), (0.9996, 5000, 4998), (0.995, 10, 9), (0.0, 7, 0), (0.1, 5000, 500)],
 )
 def test_removed_is_the_floor_of_the_decimal_product(ratio, count, gone):
     assert removed(ratio, count) == gone
@@ -65,7 +68,7 @@ def test_strata_partition_every_class():
     assert torch.cat(layers).sort().values.tolist() == list(range(47))
     for c in (0, 1):
         tops = [scores[layer[labels[layer] == c]] for layer in layers]
-        assert all(a.max() <= b.min() for a, b in zip(tops, tops[1:], strict=False))
+        assert all(a.max() <= b.min() for a, b in pairwise(tops))
         assert {len(t) for t in tops} <= {2, 3}
 
 
@@ -82,8 +85,10 @@ def records(rows):
 
 def test_max_pruning_ratio_counts_better_as_comparable():
     frame = records(
-        [("dc", 0.0, 0.28), ("dc", 0.0, 0.30), ("dc", 0.5, 0.281), ("dc", 0.9, 0.40), ("dc", 0.99, 0.2799)]
-        + [("dm", 0.0, 0.5), ("dm", 0.0, 0.5), ("dm", 0.5, 0.49)]
+        [
+            *[("dc", 0.0, 0.28), ("dc", 0.0, 0.30), ("dc", 0.5, 0.281), ("dc", 0.9, 0.40), ("dc", 0.99, 0.2799)],
+            *[("dm", 0.0, 0.5), ("dm", 0.0, 0.5), ("dm", 0.5, 0.49)],
+        ]
     )
     table = max_pruning_ratio(frame, ["method"]).set_index("method")
     assert table.loc["dc", "max_ratio"] == 0.9

@@ -142,14 +142,14 @@ class Run:
         """The same augmentation, one draw, on all of them."""
         if self.strategy == "none":
             return batches
-        drawn = augment.draw(self.strategy, 1, batches[0].shape[-2:], self.host)
+        drawn = augment.draw(self.strategy, 1, self.data.shape[1:], self.host)
         return tuple(augment.apply(batch, drawn) for batch in batches)
 
     def augmented(self, images: Tensor) -> Tensor:
         """One operation for the batch, its parameters drawn for each image: as in training a network."""
         if self.strategy == "none":
             return images
-        return augment.apply(images, augment.draw(self.strategy, len(images), images.shape[-2:], self.host))
+        return augment.apply(images, augment.draw(self.strategy, len(images), self.data.shape[1:], self.host))
 
     def in_chunks(self, function: Callable[..., Tensor], images: Tensor, *args: Any) -> Iterator[Tensor]:
         """function(net, chunk, *args) for one chunk of real images after the other, compiled where that pays."""
@@ -195,9 +195,8 @@ def distill(
         if iteration % every == 0 or iteration == method.iterations:
             # only here, since reading the loss makes a GPU wait
             if not math.isfinite(loss):
-                raise Diverged(
-                    f"{method.name}: the loss is {float(loss)} at iteration {iteration}; lower image_lr = {method.image_lr}"
-                )
+                remedy = f"lower image_lr = {method.image_lr}"
+                raise Diverged(f"{method.name}: the loss is {float(loss)} at iteration {iteration}; {remedy}")
             if progress:
                 progress(iteration, method.iterations, f"loss {float(loss):.4g}")
     images = run.images.detach()

@@ -30,7 +30,7 @@ class DM(Matching):
         if not real:
             return [summed_features(run.net, images) / len(images)]
         with torch.no_grad():
-            return [sum(run.in_chunks(summed_features, images)) / len(images)]
+            return [torch.stack(list(run.in_chunks(summed_features, images))).sum(0) / len(images)]
 
     def distance(self, synthetic: list[Tensor], real: list[Tensor]) -> Tensor:
         return ((synthetic[0] - real[0]) ** 2).sum()
@@ -55,8 +55,8 @@ class DM(Matching):
         pairs = [run.siamese(run.batches(c), run.images_of(c)) for c in range(run.data.num_classes)]
         real, synthetic = zip(*pairs, strict=True)
         with torch.no_grad():
-            targets = run.net.embed(torch.cat(real)).split([len(r) for r in real])  # type: ignore[operator]
-        features = run.net.embed(torch.cat(synthetic)).split([len(s) for s in synthetic])  # type: ignore[operator]
+            targets = run.net.embed(torch.cat(real)).split([len(r) for r in real])
+        features = run.net.embed(torch.cat(synthetic)).split([len(s) for s in synthetic])
         return torch.stack(
             [self.distance([f.mean(0)], [t.mean(0)]) for f, t in zip(features, targets, strict=True)]
         ).sum()
