@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bilp_core import parameters
+from bilp_core import parameters, paths
 from bilp_core.errors import InputError
 from bilp_core.execution import ExecutionFailed, execute
 from bilp_core.parameters import Values
+from bilp_core.progress import duration
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -82,17 +83,9 @@ def _parameters_cell(notebook: NotebookNode) -> NotebookNode | None:
     return next(tagged, None)
 
 
-def find_root() -> Path:
-    """The clone this package or the current directory belongs to; InputError outside any."""
-    for folder in (Path(__file__).parents[1], Path.cwd(), *Path.cwd().parents):
-        if (folder / "book/_toc.yml").is_file():
-            return folder
-    raise InputError("the book's sources (book/_toc.yml) are not here: run this in a clone of the repository")
-
-
 def chapters(root: Path | None = None) -> list[Chapter]:
     """The book's chapters in reading order. InputError where the contents name a page that is not there."""
-    root = root or find_root()
+    root = root or paths.root()
     found = []
     for page in _pages(yaml.safe_load((root / "book/_toc.yml").read_text("utf-8"))):
         file = root / "book" / f"{page}.md"
@@ -126,7 +119,7 @@ def settings(
     overrides : value, or text of a value as on a command line, by name.
     Raises InputError naming what is wrong and what is allowed.
     """
-    root = root or find_root()
+    root = root or paths.root()
     folder = root / "params" / preset
     if not folder.is_dir():
         known = ", ".join(sorted(path.name for path in (root / "params").iterdir() if path.is_dir()))
@@ -155,7 +148,7 @@ def build(
     Raises InputError before anything runs when a parameter of any chapter is wrong, BuildFailed when a
     chapter or the rendering failed. One failed chapter does not keep the others from being executed.
     """
-    root = root or find_root()
+    root = root or paths.root()
     book = chapters(root)
     if only is not None:
         for name in only:
@@ -174,7 +167,7 @@ def run_chapter(
     `_build/runs/<chapter>-<hash of the values>/`, so that runs can be compared and the preset's book stays.
     Raises InputError, BuildFailed.
     """
-    root = root or find_root()
+    root = root or paths.root()
     book = chapters(root)
     values = {chapter.name: settings(chapter, preset, root=root) for chapter in book}
     changed = settings(_named(name, book), preset, overrides, root)
@@ -195,7 +188,7 @@ def notebooks(preset: str = "quick", out: Path | None = None, *, root: Path | No
     """
     import nbformat
 
-    root = root or find_root()
+    root = root or paths.root()
     out = out or root / "notebooks"
     out.mkdir(parents=True, exist_ok=True)
     written = []
@@ -214,9 +207,7 @@ def _named(name: str, book: list[Chapter]) -> Chapter:
     for chapter in book:
         if chapter.name == name:
             return chapter
-    raise InputError(
-        f"there is no chapter {name!r}; there are: {', '.join(chapter.name for chapter in book)}"
-    )
+    raise InputError(f"there is no chapter {name!r}; there are: {', '.join(chapter.name for chapter in book)}")
 
 
 def _make(
@@ -255,7 +246,7 @@ def _make(
         if not current:
             print(f"{chapter.name}: not executed as it stands now", flush=True)
         shown[chapter.page] = _shown(home, chapter, values[chapter.name], current=current)
-    return _render(root, out, shown, strict=strict)
+    return _render(root, out, shown, ingredients, strict=strict)
 
 
 def _is_current(home: Path, chapter: Chapter, keys: Mapping[str, str]) -> bool:
@@ -277,7 +268,7 @@ def _execute(root: Path, out: Path, chapter: Chapter, values: Values, key: str) 
     print(f"{chapter.name}: executing {cells} code cells", flush=True)
     started = time.monotonic()
     execute(source, result, cwd=root)
-    print(f"{chapter.name}: done in {time.monotonic() - started:.0f} s", flush=True)
+    print(f"{chapter.name}: done in {duration(time.monotonic() - started)}", flush=True)
 
     executed = nbformat.read(result, as_version=4)
     for part in (executed, *executed.cells):
@@ -307,19 +298,18 @@ def _shown(home: Path, chapter: Chapter, values: Values, *, current: bool) -> st
     return nbformat.writes(notebook)
 
 
-def _render(root: Path, out: Path, shown: Mapping[str, str], *, strict: bool) -> Path:
+def _render(root: Path, out: Path, shown: Mapping[str, str], ingredients: str, *, strict: bool) -> Path:
     """Stage the pages and run Sphinx, unless it would see what it saw last time."""
     index = out / "_build/html/index.html"
     source = _stage(root, out / "src", shown)
     stamp = out / "rendered.key"
     staged = _hash_files(source, (file for file in source.rglob("*") if file.is_file()))
-    key = _hash(
-        staged, (root / CONFIG).read_text("utf-8"), (root / "requirements.lock").read_text(), str(strict)
-    )
+    key = _hash(ingredients, staged, (root / CONFIG).read_text("utf-8"), str(strict))
     if not (index.is_file() and stamp.is_file() and stamp.read_text() == key):
         stamp.unlink(missing_ok=True)
         shutil.rmtree(out / "_build", ignore_errors=True)  # no page of an earlier build survives its source
         _sphinx(root, source, out, strict=strict)
+        _open_from_disk(index.parent)
         stamp.write_text(key)
     print(f"The book: {index}", flush=True)
     return index
@@ -342,18 +332,25 @@ def _sphinx(root: Path, source: Path, out: Path, *, strict: bool) -> None:
     done = subprocess.run(
         [*command, *options],
         cwd=root,
-        env=os.environ | {"NO_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
     log = out / "sphinx.log"
-    log.write_text(done.stdout, "utf-8")
+    output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)  # colours
+    log.write_text(output, "utf-8")
     if done.returncode != 0:
-        said = [line for line in done.stdout.splitlines() if "WARNING" in line or "ERROR" in line]
-        sys.stdout.writelines(f"{line}\n" for line in said or done.stdout.splitlines()[-20:])
+        said = [line for line in output.splitlines() if "WARNING" in line or "ERROR" in line]
+        sys.stdout.writelines(f"{line}\n" for line in said or output.splitlines()[-20:])
         raise BuildFailed(f"the pages could not be rendered; all that was said: {log}")
+
+
+def _open_from_disk(html: Path) -> None:
+    """Take out the theme's font preloads: from file:// browsers refuse them, with three errors a page."""
+    for page in html.rglob("*.html"):
+        text = page.read_text("utf-8")
+        page.write_text(re.sub(r'<link rel="preload" as="font"[^>]*>\n?', "", text), "utf-8")
 
 
 def _hash(*parts: str) -> str:
