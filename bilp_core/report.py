@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from IPython.display import HTML
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from pandas.io.formats.style import Styler
 
 from bilp_core.errors import InputError
@@ -228,7 +228,6 @@ def _style(
     styler = (
         Styler(text, uuid=digest, cell_ids=False, escape="html")
         .set_table_attributes('class="dataframe"')
-        .set_table_styles([{"selector": "th, td", "props": "padding: 0.2em 0.6em"}])
         .format_index(escape="html", axis=0)
         .format_index(escape="html", axis=1)
     )
@@ -236,9 +235,7 @@ def _style(
         styler = styler.set_caption(escape(caption))
     for mask, rule in ((bold, "font-weight: bold"), (underline, "text-decoration: underline")):
         if mask is not None:
-            styler = styler.apply(
-                lambda _, m=mask, r=rule: np.where(m.to_numpy(dtype=bool), r, ""), axis=None
-            )
+            styler = styler.apply(lambda _, m=mask, r=rule: np.where(m.to_numpy(dtype=bool), r, ""), axis=None)
     return styler
 
 
@@ -305,12 +302,7 @@ def show(figure: Figure, alt: str, dpi: int = 160) -> HTML:
     )
 
 
-def curves(
-    values: pd.DataFrame,
-    line: str = "criterion",
-    panel: Sequence[str] = (),
-    ylabel: str = "test accuracy (%)",
-) -> Figure:
+def curves(values: pd.DataFrame, line: str = "criterion", panel: Sequence[str] = ()) -> Figure:
     """Accuracy against the KEPT share on a log axis, with the band mean ± standard deviation of full data.
 
     values : settings, among them ratio (share removed, a fraction), `line`, `panel`; value, std in per cent.
@@ -321,50 +313,80 @@ def curves(
     panels = list(values.groupby(list(panel), sort=False)) if panel else [((), values)]
     across = min(3, len(panels))
     down = -(-len(panels) // across)
-    figure, axes = plt.subplots(
-        down, across, figsize=(max(4.5, 2.4 * across), 2.4 * down + 0.4), sharex=True, squeeze=False
-    )
-    names = list(values.loc[values["ratio"] > 0, line].unique())
-    looks = dict(zip(names, zip(sns.color_palette("colorblind"), "osD^vP*X<>", strict=True), strict=False))
+    size = (max(4.5, 2.4 * across), 2.4 * down + 0.4)
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
+    looks = _looks(values.loc[values["ratio"] > 0, line])
+    kept = sorted({round(100 * (1 - ratio), 6) for ratio in values["ratio"]})
     for axis, (key, group) in zip(axes.flat, panels, strict=False):
-        full = group[group["ratio"] == 0]
-        if not full.empty:
-            mean, std = full["value"].iloc[0], full["std"].fillna(0).iloc[0]
-            axis.axhspan(mean - std, mean + std, color="0.88", zorder=0, label="full data, mean ± std")
-            axis.axhline(mean, color="0.45", linewidth=1, zorder=1)
+        _band(axis, group[group["ratio"] == 0], "full data")
         for name, part in group[group["ratio"] > 0].groupby(line, sort=False):
             part = part.sort_values("ratio")
-            colour, marker = looks[name]
-            axis.errorbar(
-                100 * (1 - part["ratio"]),
-                part["value"],
-                part["std"],
-                color=colour,
-                marker=marker,
-                capsize=3,
-                label=name,
-            )
+            _errorbar(axis, 100 * (1 - part["ratio"]), part, looks[name], name)
         axis.set_xscale("log")
-        axis.set_title(", ".join(map(str, key)), fontsize="medium")
-    kept = sorted({round(100 * (1 - ratio), 6) for ratio in values["ratio"]})
-    for axis in axes.flat[: len(panels)]:
-        axis.set_xticks(kept)
+        axis.set_xticks(kept, [f"{share:g}" for share in kept])
         axis.minorticks_off()
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
-        axis.tick_params(labelbottom=True)
+        axis.set_title(", ".join(map(str, key)), fontsize="medium")
     figure.supxlabel("kept share of the real data (%)", fontsize="medium")
-    figure.supylabel(ylabel, fontsize="medium")
-    handles = {
-        label: handle
-        for axis in axes.flat
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False
-    )
+    figure.supylabel("test accuracy (%)", fontsize="medium")
+    _legend(figure)
     return figure
+
+
+def by_stratum(
+    values: pd.DataFrame, line: str, ylabel: str, strata: int = 10, bands: Mapping[str, pd.DataFrame] | None = None
+) -> Figure:
+    """A quantity against the stratum it was measured in, strata named by their percentiles of loss.
+
+    values : columns stratum (0 = smallest scores), `line` (one line each), value and std.
+    bands  : {label: one row of values} drawn across as mean ± standard deviation.
+    """
+    style()
+    figure, axis = plt.subplots(figsize=(7.2, 3.0))
+    for label, row in (bands or {}).items():
+        _band(axis, row, label)
+    looks = _looks(values[line])
+    for name, part in values.groupby(line, sort=False):
+        part = part.sort_values("stratum")
+        _errorbar(axis, part["stratum"], part, looks[name], name)
+    axis.set_xticks(range(strata), [percentiles(k, strata) for k in range(strata)])
+    axis.set_xlabel("percentiles of the loss in each class (left: easy, right: hard)")
+    axis.set_ylabel(ylabel)
+    _legend(figure)
+    return figure
+
+
+def percentiles(stratum: int, strata: int = 10) -> str:
+    """The name of a stratum, such as "90–100"; never a bare number, of which two opposite ones are in use."""
+    return f"{100 * stratum / strata:g}–{100 * (stratum + 1) / strata:g}"
+
+
+def _looks(names: pd.Series) -> dict[Any, tuple]:
+    """A colour and a marker for each name, so that lines differ without colour too."""
+    return dict(zip(names.unique(), zip(sns.color_palette("colorblind"), "osD^vP*X<>", strict=True), strict=False))
+
+
+def _band(axis: Axes, row: pd.DataFrame, label: str) -> None:
+    """Mean ± standard deviation of one value, across the axis; nothing where there is no value."""
+    if row.empty:
+        return
+    mean, std = row["value"].iloc[0], row["std"].fillna(0).iloc[0]
+    grey = 0.88 - 0.2 * len(axis.patches)  # a second band is darker
+    axis.axhspan(mean - std, mean + std, color=str(grey), zorder=0, label=f"{label}, mean ± std")
+    axis.axhline(mean, color="0.45", linewidth=1, zorder=1)
+
+
+def _errorbar(axis: Axes, x: pd.Series, values: pd.DataFrame, look: tuple, label: Any) -> None:
+    colour, marker = look
+    axis.errorbar(x, values["value"], values["std"], color=colour, marker=marker, capsize=3, label=label)
+
+
+def _legend(figure: Figure) -> None:
+    """One legend for all panels, above them."""
+    found = (axis.get_legend_handles_labels() for axis in figure.axes)
+    handles = {label: handle for pair in found for handle, label in zip(*pair, strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False)
 
 
 def image_grid(panels: Mapping[str, Mapping[str, Any]], scale: float = 0.45) -> Figure:
@@ -374,9 +396,7 @@ def image_grid(panels: Mapping[str, Mapping[str, Any]], scale: float = 0.45) -> 
     scale  : edge of one image in inches.
     """
     style()
-    pictures = {
-        title: {label: _rows(images) for label, images in rows.items()} for title, rows in panels.items()
-    }
+    pictures = {title: {label: _rows(images) for label, images in rows.items()} for title, rows in panels.items()}
     widest = [max(len(row) for row in rows.values()) for rows in pictures.values()]
     deepest = max(len(rows) for rows in pictures.values())
     figure, axes = plt.subplots(
@@ -412,9 +432,7 @@ def _mosaic(rows: list[np.ndarray]) -> np.ndarray:
     sheet = np.ones((len(rows) * (height + 1), max(map(len, rows)) * (width + 1), 3))
     for i, row in enumerate(rows):
         for j, picture in enumerate(row):
-            sheet[i * (height + 1) : i * (height + 1) + height, j * (width + 1) : j * (width + 1) + width] = (
-                picture
-            )
+            sheet[i * (height + 1) : i * (height + 1) + height, j * (width + 1) : j * (width + 1) + width] = picture
     return sheet
 
 

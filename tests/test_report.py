@@ -254,9 +254,7 @@ def test_a_figure_without_alternative_text_is_refused():
 
 def test_the_same_figure_gives_the_same_bytes(grid):
     values = report.measured(grid, ["criterion", "ratio"])
-    assert (
-        report.show(report.curves(values), alt="a").data == report.show(report.curves(values), alt="a").data
-    )
+    assert report.show(report.curves(values), alt="a").data == report.show(report.curves(values), alt="a").data
 
 
 def test_curves_show_kept_share_on_a_log_axis_with_the_full_data_band(grid):
@@ -276,6 +274,18 @@ def test_curves_have_a_panel_for_each_setting(grid):
     both = pd.concat([grid, grid.assign(method="dm")])
     figure = report.curves(report.measured(both, ["method", "criterion", "ratio"]), panel=["method"])
     assert [axis.get_title() for axis in figure.axes] == ["dc", "dm"]
+    report.plt.close(figure)
+
+
+def test_strata_are_named_by_percentiles_easy_to_hard():
+    values = pd.DataFrame({"stratum": [1, 0], "space": "pixels", "value": [2.0, 1.0], "std": 0.1})
+    band = pd.DataFrame({"value": [3.0], "std": [0.5]})
+    figure = report.by_stratum(values, "space", "diversity", strata=2, bands={"all": band})
+    axis = figure.axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["0–50", "50–100"]
+    assert list(axis.containers[0].lines[0].get_ydata()) == [1, 2]
+    extent = axis.patches[0].get_extents().transformed(axis.transData.inverted())
+    assert (extent.y0, extent.y1) == (pytest.approx(2.5), pytest.approx(3.5))
     report.plt.close(figure)
 
 
