@@ -26,9 +26,7 @@ def test_herding_follows_the_mean_better_than_chance():
     g = torch.Generator().manual_seed(1)
     features = torch.randn(200, 8, generator=g)
     gap = (features[herding(features, 10)].mean(0) - features.mean(0)).norm()
-    by_chance = [
-        (features[torch.randperm(200, generator=g)[:10]].mean(0) - features.mean(0)).norm() for _ in range(20)
-    ]
+    by_chance = [(features[torch.randperm(200, generator=g)[:10]].mean(0) - features.mean(0)).norm() for _ in range(20)]
     assert gap < min(by_chance)
 
 

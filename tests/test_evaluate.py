@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from bilp_core.data import load
+
 from bilp_core.errors import InputError
 from bilp_core.evaluate import evaluate, protocol
 from bilp_core.networks import initialise, network

@@ -1,9 +1,9 @@
 import pytest
 import torch
+from bilp_core.data import ImageData
 from safetensors.torch import save_file
 
 from bilp_core.coresets import herding
-from bilp_core.data import ImageData
 from bilp_core.errors import InputError
 from bilp_core.synthetic import SyntheticSet, initial
 
@@ -30,7 +30,9 @@ def test_real_images_come_from_their_class_and_differ(data):
     made = initial(data, 4, "real", rng())
     for c in range(3):
         own = data.batch(data.of_class(c)).flatten(1)
-        matches = [(own == image.flatten()).all(1).nonzero().flatten().tolist() for image in made.images[c * 4 : c * 4 + 4]]
+        matches = [
+            (own == image.flatten()).all(1).nonzero().flatten().tolist() for image in made.images[c * 4 : c * 4 + 4]
+        ]
         assert all(len(m) == 1 for m in matches)
         assert len({m[0] for m in matches}) == 4
 

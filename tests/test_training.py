@@ -138,7 +138,11 @@ def test_compiled_gives_the_same(samples, monkeypatch):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"epochs": 0}, "epochs = 0"), ({"lr": -1.0}, "lr = -1.0"), ({"optimizer": "lbfgs"}, "optimizer = 'lbfgs'")],
+    [
+        ({"epochs": 0}, "epochs = 0"),
+        ({"lr": -1.0}, "lr = -1.0"),
+        ({"optimizer": "lbfgs"}, "optimizer = 'lbfgs'"),
+    ],
 )
 def test_bad_recipes(change, message):
     with pytest.raises(InputError, match=message):
