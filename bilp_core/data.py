@@ -298,6 +298,6 @@ def check(splits: Splits) -> dict[str, Any]:
         "duplicates_in_train": len(own) - len(seen),
         "test_images_also_in_train": sum(p in seen for p in prints(test)),
     }
-    flat = train.images.flatten(1)
-    report["constant_images_in_train"] = int((flat.amax(1) == flat.amin(1)).sum())
+    flat = train.images.flatten(2)
+    report["constant_images_in_train"] = int((flat.amax(2) == flat.amin(2)).all(1).sum())
     return report
