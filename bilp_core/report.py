@@ -105,7 +105,6 @@ def max_ratios(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Maximum pruning ratio of each experiment, in per cent, see `pruning.max_pruning_ratio`.
 
     by : the setting columns that tell experiments apart, without ratio.
-    Full-data trials (ratio 0) have no criterion: they serve every criterion with equal other settings.
     Experiments without full-data trials, or without pruned ones, are left out.
     """
     from bilp_core.pruning import max_pruning_ratio  # imports torch
@@ -113,15 +112,23 @@ def max_ratios(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     nothing = pd.DataFrame(columns=[*by, "value", "std"])
     if records.empty:
         return nothing
-    full, pruned = records[records["ratio"] == 0], records[records["ratio"] > 0]
-    served = [full.assign(criterion=name) for name in pruned["criterion"].unique()]
-    complete = pd.concat([*served, pruned])
+    complete = repeat_full(records)
     ratios = complete.groupby(list(by), dropna=False)["ratio"]
     complete = complete[(ratios.transform("min") == 0) & (ratios.transform("max") > 0)]
     if complete.empty:
         return nothing
     found = max_pruning_ratio(complete, list(by))
     return found[list(by)].assign(value=100 * found["max_ratio"], std=np.nan)
+
+
+def repeat_full(frame: pd.DataFrame) -> pd.DataFrame:
+    """Records or values with the rows of full data (ratio 0) repeated for each criterion.
+
+    Full data has no criterion, so it runs once and serves all.
+    """
+    full, pruned = frame[frame["ratio"] == 0], frame[frame["ratio"] > 0]
+    served = [full.assign(criterion=name) for name in pruned["criterion"].unique()]
+    return pd.concat([*served, pruned], ignore_index=True)
 
 
 def mark_comparable(values: pd.DataFrame, same: Sequence[str]) -> pd.DataFrame:
@@ -198,8 +205,8 @@ def percent(value: float, _std: float = np.nan) -> str:
 
 
 def table(frame: pd.DataFrame, caption: str = "", index: bool = False) -> Styler:
-    """Any other frame as a table of the book."""
-    styler = _style(frame, caption)
+    """Any other frame as a table of the book; its numbers to three digits."""
+    styler = _style(frame.map(_three_digits), caption)
     return styler if index else styler.hide(axis="index")
 
 
@@ -256,6 +263,12 @@ def _mean_std(mean: float, std: float) -> str:
     if pd.isna(mean):
         return ABSENT
     return f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"
+
+
+def _three_digits(value: Any) -> str:
+    if isinstance(value, float):
+        return ABSENT if np.isnan(value) else f"{value:.3g}"
+    return str(value)
 
 
 def _percent(value: float) -> str:

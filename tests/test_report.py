@@ -217,6 +217,12 @@ def test_the_same_table_gives_the_same_html_and_another_one_another_id(grid):
     assert re.findall(r"id=\"(T_\w+)\"", first) != re.findall(r"id=\"(T_\w+)\"", other)
 
 
+def test_any_table_shows_three_digits_and_no_index():
+    styler = report.table(pd.DataFrame({"what": ["a & b"], "ours (s)": [0.12345], "reference": [np.nan]}, index=[7]))
+    assert cells(styler) == ["a &amp; b", "0.123", "–"]
+    assert ">7<" not in styler.to_html()
+
+
 def test_max_ratio_table_has_the_form_of_table_4():
     values = pd.DataFrame(
         {"ipc": [1, 1, 10], "init": ["noise"] * 3, "method": ["dc", "dm", "dc"], "value": [99.5, 90, 70.0]}
