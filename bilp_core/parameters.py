@@ -92,15 +92,24 @@ def _checked(value: Any, name: str, defaults: Mapping[str, Any], chapter: str) -
         raise InputError(f"{chapter} has no parameter {name!r}.{hint} Its parameters: {known}")
     try:
         return _cast(value, defaults[name])
-    except TypeError:
+    except _Mismatch as wrong:
+        inside = "" if wrong.value is value else f": {wrong.value!r}"
         raise InputError(
-            f"{chapter}: parameter {name} = {value!r} is {_kind(value)}, not {_kind(defaults[name])}"
-            f"{_yaml_trap(value, defaults[name])}"
+            f"{chapter}: parameter {name} = {value!r}{inside} is {_kind(wrong.value)}, not {wrong.wanted}"
+            f"{_yaml_trap(wrong.value, wrong.wanted)}"
         ) from None
 
 
+class _Mismatch(TypeError):
+    """A value, perhaps deep inside a list or dict, and the kind of value wanted in its place."""
+
+    def __init__(self, value: Any, wanted: str) -> None:
+        super().__init__(value, wanted)
+        self.value, self.wanted = value, wanted
+
+
 def _cast(value: Any, default: Any) -> Any:
-    """`value` as the type of `default`; TypeError where it is of another type."""
+    """`value` as the type of `default`; _Mismatch where it is of another type."""
     match default:
         case None:
             return value
@@ -119,23 +128,26 @@ def _cast(value: Any, default: Any) -> Any:
         case dict():
             if isinstance(value, dict):
                 return {key: _cast(item, default.get(key)) for key, item in value.items()}
-    raise TypeError
+    raise _Mismatch(value, _kind(default))
 
 
 def _cast_item(item: Any, examples: list | tuple) -> Any:
-    if not examples:
-        return item
+    mismatches = []
     for example in examples:
         try:
             return _cast(item, example)
-        except TypeError:
-            continue
-    raise TypeError
+        except _Mismatch as wrong:
+            mismatches.append(wrong)
+    if not examples:
+        return item
+    if len({_kind(example) for example in examples}) == 1:
+        raise mismatches[0]
+    raise _Mismatch(item, " or ".join(dict.fromkeys(_kind(example) for example in examples)))
 
 
 def _kind(value: Any) -> str:
     if isinstance(value, list | tuple) and value:
-        return "list of " + " or ".join(sorted({_kind(item) for item in value}))
+        return "list of " + " or ".join(dict.fromkeys(_kind(item) for item in value))
     return {"NoneType": "null", "tuple": "list"}.get(type(value).__name__, type(value).__name__)
 
 
@@ -152,18 +164,15 @@ def _from_text(text: str) -> Any:
         raise InputError(f"{text!r} cannot be read as a value: {error}") from None
 
 
-def _yaml_trap(value: Any, default: Any) -> str:
+def _yaml_trap(value: Any, wanted: str) -> str:
     """A hint where a number was written as YAML does not read it."""
-    wanted = default if not isinstance(default, list | tuple) else next(iter(default), None)
-    for item in value if isinstance(value, list) else [value]:
-        if not isinstance(item, str) or not isinstance(wanted, int | float) or isinstance(wanted, bool):
-            continue
-        try:
-            number = float(item)
-        except ValueError:
-            continue
-        if isinstance(wanted, int) and number.is_integer():
-            number = int(number)
-        remedy = yaml.safe_dump(number).split("\n")[0]
-        return f". YAML reads {item} as a string: write {remedy} (an exponent needs a dot and a sign: 1.0e+3)"
-    return ""
+    if not isinstance(value, str) or wanted not in ("int", "float"):
+        return ""
+    try:
+        number = float(value)
+    except ValueError:
+        return ""
+    if wanted == "int" and not number.is_integer():
+        return ""
+    remedy = yaml.safe_dump(int(number) if wanted == "int" else number).split("\n")[0]
+    return f". YAML reads {value} as a string: write {remedy} (an exponent needs a dot and a sign: 1.0e+3)"

@@ -14,6 +14,7 @@ ratios = [0.0, 0.5,
 methods = ["dc", "dsa"]
 größe = "é"; full = True
 size: int | None = None
+steps = {"dc": 50, "dm": 100}
 """
 DEFAULTS = {
     "seeds": 3,
@@ -23,6 +24,7 @@ DEFAULTS = {
     "größe": "é",
     "full": True,
     "size": None,
+    "steps": {"dc": 50, "dm": 100},
 }
 
 
@@ -71,7 +73,8 @@ def test_unknown_name_gets_the_close_one_and_the_whole_list():
         ("seeds", 2.5, "seeds = 2.5 is float, not int"),
         ("full", "yes", "full = 'yes' is str, not bool"),
         ("ratios", 0.5, "ratios = 0.5 is float, not list of float"),
-        ("ratios", ["dc"], "is list of str, not list of float"),
+        ("ratios", ["dc"], "ratios = ['dc']: 'dc' is str, not float"),
+        ("steps", {"dc": 0.5}, "steps = {'dc': 0.5}: 0.5 is float, not int"),
         ("methods", None, "methods = None is null, not list of str"),
     ],
 )
@@ -84,7 +87,12 @@ def test_wrong_type_names_value_and_types(name, value, said):
 
 @pytest.mark.parametrize(
     ("name", "value", "remedy"),
-    [("lr", "1e3", "write 1000.0"), ("seeds", "1e3", "write 1000 "), ("ratios", ["1e-1"], "write 0.1 ")],
+    [
+        ("lr", "1e3", "write 1000.0"),
+        ("seeds", "1e3", "write 1000 "),
+        ("ratios", ["1e-1"], "write 0.1 "),
+        ("steps", {"dm": "1e3"}, "write 1000 "),
+    ],
 )
 def test_the_number_that_yaml_reads_as_a_string_gets_a_remedy(name, value, remedy):
     with pytest.raises(InputError) as caught:
