@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -60,12 +61,24 @@ class _Terminal:
         sys.stderr.flush()
 
 
+def _end_with_parent() -> None:
+    """Leave nothing running when the command that started this process was killed (the kernel follows us)."""
+
+    def watch(parent: int = os.getppid()) -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _main(notebook: str, out: str) -> int:
     import nbformat
     from nbclient.exceptions import DeadKernelError
     from papermill import PapermillExecutionError, execute_notebook
     from papermill.engines import NBClientEngine, papermill_engines
 
+    _end_with_parent()
     node = nbformat.read(notebook, as_version=4)
     terminal = _Terminal(Path(notebook).stem, len(node.cells))
     at = 0  # number of the cell being run, 1 for the first; 0 while the kernel starts
@@ -99,9 +112,7 @@ def _main(notebook: str, out: str) -> int:
         terminal.write(f"{terminal.title}: cell {at} of {terminal.cells} failed.\n{error}\n")
         return 1
     except DeadKernelError:
-        terminal.write(
-            f"{terminal.title}: the kernel died in cell {at} of {terminal.cells} (out of memory?).\n"
-        )
+        terminal.write(f"{terminal.title}: the kernel died in cell {at} of {terminal.cells} (out of memory?).\n")
         return 1
     except RuntimeError as error:
         if at > 0:

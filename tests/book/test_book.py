@@ -2,9 +2,13 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nbformat
+import psutil  # comes with ipykernel
 import pytest
 
 from bilp_core import book, execution, paths
@@ -238,6 +242,31 @@ def test_real_kernels_success_error_and_death(project, capfd, monkeypatch):
         book.build(root=project)
     assert "the kernel died in cell 3 of 3" in capfd.readouterr().err
     assert not (project / "_build/quick/executed/second.ipynb").exists()
+
+
+def test_a_killed_command_leaves_no_kernel_behind(tmp_path):
+    note = tmp_path / "pid"
+    cell = f"import os, pathlib, time\npathlib.Path({str(note)!r}).write_text(str(os.getpid()))\ntime.sleep(300)"
+    notebook = tmp_path / "long.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)]), notebook)
+    program = (
+        "import sys; from pathlib import Path; from bilp_core.execution import execute;"
+        "execute(Path(sys.argv[1]), Path(sys.argv[1] + '.out'), cwd=Path(sys.argv[2]))"
+    )
+    command = subprocess.Popen([sys.executable, "-c", program, notebook, tmp_path], cwd=paths.root())
+    wait_until(lambda: note.is_file() and note.read_text())
+    kernel = int(note.read_text())
+    assert psutil.pid_exists(kernel)
+    command.kill()
+    command.wait()
+    wait_until(lambda: not psutil.pid_exists(kernel))
+
+
+def wait_until(true, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)
 
 
 def test_sphinx_complaints_stop_the_book(project, monkeypatch, capsys):
