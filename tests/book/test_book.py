@@ -256,10 +256,17 @@ def test_a_killed_command_leaves_no_kernel_behind(tmp_path):
     command = subprocess.Popen([sys.executable, "-c", program, notebook, tmp_path], cwd=paths.root())
     wait_until(lambda: note.is_file() and note.read_text())
     kernel = int(note.read_text())
-    assert psutil.pid_exists(kernel)
+    assert runs(kernel)
     command.kill()
     command.wait()
-    wait_until(lambda: not psutil.pid_exists(kernel))
+    wait_until(lambda: not runs(kernel))
+
+
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(true, seconds: float = 60) -> None:
