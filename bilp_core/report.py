@@ -11,6 +11,7 @@ import base64
 import functools
 import hashlib
 import io
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -347,10 +348,8 @@ def curves(values: pd.DataFrame, line: str = "criterion", panel: Sequence[str] =
     return figure
 
 
-def by_stratum(
-    values: pd.DataFrame, line: str, ylabel: str, strata: int = 10, bands: Mapping[str, pd.DataFrame] | None = None
-) -> Figure:
-    """A quantity against the stratum it was measured in, strata named by their percentiles of loss.
+def by_stratum(values: pd.DataFrame, line: str, ylabel: str, bands: Mapping[str, pd.DataFrame] | None = None) -> Figure:
+    """A quantity against the stratum it was measured in: ten, named by their percentiles of the loss.
 
     values : columns stratum (0 = smallest scores), `line` (one line each), value and std.
     bands  : {label: one row of values} drawn across as mean ± standard deviation.
@@ -363,16 +362,16 @@ def by_stratum(
     for name, part in values.groupby(line, sort=False):
         part = part.sort_values("stratum")
         _errorbar(axis, part["stratum"], part, looks[name], name)
-    axis.set_xticks(range(strata), [percentiles(k, strata) for k in range(strata)])
+    axis.set_xticks(range(10), [percentiles(k) for k in range(10)])
     axis.set_xlabel("percentiles of the loss in each class (left: easy, right: hard)")
     axis.set_ylabel(ylabel)
     _legend(figure)
     return figure
 
 
-def percentiles(stratum: int, strata: int = 10) -> str:
+def percentiles(stratum: int) -> str:
     """The name of a stratum, such as "90–100"; never a bare number, of which two opposite ones are in use."""
-    return f"{100 * stratum / strata:g}–{100 * (stratum + 1) / strata:g}"
+    return f"{10 * stratum}–{10 * (stratum + 1)}"
 
 
 def _looks(names: pd.Series) -> dict[Any, tuple]:
@@ -460,9 +459,9 @@ def provenance(parameters: Mapping[str, Any], records: pd.DataFrame) -> Styler:
     lines: dict[str, str] = {name: _plain(value) for name, value in parameters.items()}
     lines["trials"] = str(len(records))
     if not records.empty:
-        dates = sorted(str(date) for date in records["date"])
+        dates = sorted(date[:16].replace("T", " ") for date in records["date"])  # UTC, to the minute
         lines["time in trials"] = f"{records['seconds'].sum():.0f} s in all"
-        lines["run"] = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+        lines["run"] = (dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}") + " UTC"
         lines["seeds of the trials"] = _plain(sorted(records["seed"].unique().tolist()))
         for name in ("device", "versions", "commit"):
             lines[name] = "; ".join(dict.fromkeys(_plain(value) for value in records[name]))
@@ -471,6 +470,8 @@ def provenance(parameters: Mapping[str, Any], records: pd.DataFrame) -> Styler:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, str) and value.startswith("{"):  # a mapping, as records hold it
+        value = json.loads(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {item}" for name, item in value.items())
     if isinstance(value, list | tuple):
