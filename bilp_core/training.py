@@ -23,8 +23,8 @@ from . import augment
 from .errors import InputError
 from .networks import initialise, network
 
-CHUNK = 64  # images a forward pass on a CPU: activations of ConvNet D3 W128 then stay near the cache
-STACK_BELOW = 2048  # positions (images x height x width) a step under which stacking wins on a CPU
+CHUNK = 2**16  # positions (images x height x width) a forward pass on a CPU: activations then stay near the cache
+STACK_BELOW = 2048  # positions a step under which stacking wins on a CPU
 COMPILE_ABOVE = 3e7  # positions in a whole run from which compiling (about 20 s, cold) pays on a CPU
 
 
@@ -98,9 +98,11 @@ def compiled(function: Callable, positions: float, device: torch.device) -> Call
     return torch.compile(function, dynamic=False) if choice == "1" or (choice == "auto" and pays) else function
 
 
-def chunks(size: int, device: torch.device) -> int:
-    """Images a pass: all of them on a GPU, a cache-sized chunk on a CPU."""
-    return min(size, CHUNK) if device.type == "cpu" else size
+def split(images: Tensor) -> tuple[Tensor, ...]:
+    """Images [N, C, H, W] in parts for one pass each: all of them on a GPU, cache-sized parts on a CPU."""
+    if images.device.type != "cpu":
+        return (images,)
+    return images.split(max(1, CHUNK // (images.shape[-2] * images.shape[-1])))
 
 
 class Ensemble:
@@ -120,7 +122,7 @@ class Ensemble:
         seeds: Sequence[int],
         device: torch.device | str = "cpu",
         *,
-        batch: int = CHUNK,
+        batch: int = 64,
         positions: float = 0.0,
         stacked: bool | None = None,
     ) -> None:
@@ -182,9 +184,9 @@ class Ensemble:
         )
 
     def _chunked(self, member: nn.Module, images: Tensor) -> Tensor:
-        if self.whole or self.device.type != "cpu":
+        if self.whole:
             return member(images)
-        parts = images.split(CHUNK)
+        parts = split(images)
         # a shorter last part runs as it is, so that only one shape is ever compiled
         runs = [self._run if len(part) == len(parts[0]) else self._member for part in parts]
         return torch.cat([run(member, part) for run, part in zip(runs, parts, strict=True)])

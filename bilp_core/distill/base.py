@@ -20,7 +20,7 @@ from ..data import ImageData
 from ..errors import InputError
 from ..networks import initialise, network
 from ..synthetic import INITS, SyntheticSet, initial
-from ..training import chunks, compiled
+from ..training import compiled, split
 
 Progress = Callable[[int, int, str], None]
 
@@ -153,7 +153,7 @@ class Run:
 
     def in_chunks(self, function: Callable[..., Tensor], images: Tensor, *args: Any) -> Iterator[Tensor]:
         """function(net, chunk, *args) for one chunk of real images after the other, compiled where that pays."""
-        parts = images.split(chunks(len(images), images.device))
+        parts = split(images)
         if function not in self._compiled:
             self._compiled[function] = compiled(function, self._positions, images.device)
         for part in parts:

@@ -1,0 +1,76 @@
+"""Progress on stderr: a bar with the time left in a terminal, plain lines in a log."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+Report = Callable[[int, int, str], None]  # (done, total, note)
+
+
+def duration(seconds: float) -> str:
+    """Say a number of seconds as people do: '8 s', '2 min 5 s', '3 h 10 min'."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Progress:
+    """Call it with (done, total, note); use it as a context manager, so that the bar is closed.
+
+    label : what is being done, before the bar or the line.
+    every : least seconds between two lines of a log; None = only what `line` is given.
+    """
+
+    def __init__(self, label: str, *, every: float | None = 15.0, stream: TextIO | None = None) -> None:
+        self.label, self.every = label, every
+        self.stream = stream or sys.stderr
+        self.terminal = self.stream.isatty()
+        self.start = self.last = time.monotonic()
+        self._bar: Any = None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, done: float, total: float, note: str = "") -> None:
+        if self.terminal:
+            self._draw(done, total, note)
+        elif self.every is not None:
+            now = time.monotonic()
+            if now - self.last >= self.every or done >= total:
+                self.last = now
+                self._print(f"{self.label}: {done:g}/{total:g} {note}".rstrip() + self.times(done, total))
+
+    def line(self, text: str) -> None:
+        """Say an event: a line in a log, nothing in a terminal (the bar shows it)."""
+        if not self.terminal:
+            self._print(text)
+
+    def times(self, done: float, total: float) -> str:
+        """', 8 s elapsed, 2 min 5 s left': the average pace so far, carried on."""
+        elapsed = time.monotonic() - self.start
+        text = f", {duration(elapsed)} elapsed"
+        return f"{text}, {duration(elapsed / done * (total - done))} left" if 0 < done < total else text
+
+    def _print(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+
+    def _draw(self, done: float, total: float, note: str) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            # smoothing=0: the time left follows the average pace, trials differ too much for a recent one.
+            layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left{postfix}"
+            self._bar = tqdm(desc=self.label, total=total, file=self.stream, smoothing=0, bar_format=layout)
+        self._bar.total = total
+        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self._bar.refresh()
