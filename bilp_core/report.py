@@ -37,11 +37,11 @@ BENCH = "bench.csv"  # lies beside the records, but is none
 # ---------------------------------------------------------------- reading
 
 
-def published(name: str | None = None, /, **where: Any) -> pd.DataFrame:
+def published(name: str | list[str] | None = None, /, **where: Any) -> pd.DataFrame:
     """The paper's numbers: values with a row for each number of Tables 1-12 and of the main paper's table.
 
-    name  : the table to read as the files call it, such as "table4"; None reads all.
-    where : column=value, or column=list of values, to filter by.
+    name  : the table or tables, such as "table4"; None reads all.
+    where : column=value, or column=list of values, to filter by; None stands for an empty cell.
     Returns columns table, data, method, ipc, network, evaluate_on, init, criterion, ratio, quantity, value,
     std and note. Raises InputError where nothing is left: a misspelt filter is no empty table.
     """
@@ -80,7 +80,9 @@ def _filter(frame: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
         if column not in frame.columns:
             raise InputError(f"no column {column!r} to filter by; columns: {', '.join(frame.columns)}")
         values = wanted if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
-        keep &= frame[column].isin(list(values))
+        keep &= frame[column].isin([value for value in values if value is not None]) | (
+            frame[column].isna() & (None in values)
+        )
     return frame[keep].reset_index(drop=True)
 
 
@@ -182,7 +184,7 @@ def three_columns(
     caption: str = "",
     show: Callable[[float, float], str] | None = None,
 ) -> Styler:
-    """The comparison of the book: published | ours at paper scale | this build, one row for each setting.
+    """The comparison of the book: published | ours at paper scale | this build, one row for each setting, sorted.
 
     Three frames of values with the columns `on`. A setting absent from ours at paper scale reads "not run
     yet", one absent elsewhere "–". `show` writes a value and its standard deviation; mean ± std by default.
@@ -190,7 +192,7 @@ def three_columns(
     show = show or _mean_std
     sources = {"published": published, "ours at paper scale": paper_scale, "this build": live}
     merged = pd.concat([frame[list(on)] for frame in sources.values() if not frame.empty])
-    merged = merged.drop_duplicates().set_index(list(on))
+    merged = merged.drop_duplicates().sort_values(list(on)).set_index(list(on))
     for name, frame in sources.items():
         empty = NOT_RUN if name == "ours at paper scale" else ABSENT
         cells = {}
@@ -216,14 +218,16 @@ def _key(row: pd.Series, on: Sequence[str]) -> tuple:
 
 
 def _pivot(values: pd.DataFrame, rows: Sequence[str], columns: Sequence[str], what: str) -> pd.DataFrame:
-    """Rows and columns in their order of appearance: a chapter's grid decides the order of its table."""
+    """Rows and columns level by level in their order of appearance: a chapter's grid decides its table's order."""
     wide = values.pivot(index=list(rows), columns=list(columns), values=what)
-    order = [values[list(names)].drop_duplicates() for names in (rows, columns)]
-    labels = [
-        frame.iloc[:, 0].tolist() if frame.shape[1] == 1 else list(frame.itertuples(index=False, name=None))
-        for frame in order
-    ]
-    return wide.reindex(index=labels[0], columns=labels[1])
+    return wide.reindex(index=_in_order(wide.index, values), columns=_in_order(wide.columns, values))
+
+
+def _in_order(labels: pd.Index, values: pd.DataFrame) -> list:
+    ranks = [{value: place for place, value in enumerate(values[name].unique())} for name in labels.names]
+    tuples = labels if len(ranks) > 1 else [(label,) for label in labels]
+    ordered = sorted(tuples, key=lambda label: [rank[part] for rank, part in zip(ranks, label, strict=True)])
+    return ordered if len(ranks) > 1 else [label for (label,) in ordered]
 
 
 def _style(
@@ -312,7 +316,7 @@ def show(figure: Figure, alt: str, dpi: int = 160) -> HTML:
     return HTML(
         f'<img class="bilp-figure dark-light" alt="{escape(alt)}" src="data:image/png;base64,{data}" '
         # On a telephone it scrolls in its box, rather than shrink until nobody can read it.
-        f'style="width: {width}px; max-width: max(100%, 30rem); height: auto">'
+        f'style="width: {width}px; max-width: max(100%, 30rem); height: auto; display: block; margin: auto">'
     )
 
 
@@ -327,7 +331,7 @@ def curves(values: pd.DataFrame, line: str = "criterion", panel: Sequence[str] =
     panels = list(values.groupby(list(panel), sort=False)) if panel else [((), values)]
     across = min(3, len(panels))
     down = -(-len(panels) // across)
-    size = (max(4.5, 2.4 * across), 2.4 * down + 0.4)
+    size = (4.8 if across == 1 else 7.2, 2.5 * down + 0.4)
     figure, axes = plt.subplots(down, across, figsize=size, squeeze=False)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
@@ -341,7 +345,8 @@ def curves(values: pd.DataFrame, line: str = "criterion", panel: Sequence[str] =
         axis.set_xscale("log")
         axis.set_xticks(kept, [f"{share:g}" for share in kept])
         axis.minorticks_off()
-        axis.set_title(", ".join(map(str, key)), fontsize="medium")
+        names = [value if isinstance(value, str) else f"{name} {value}" for name, value in zip(panel, key, strict=True)]
+        axis.set_title(", ".join(names), fontsize="medium")
     figure.supxlabel("kept share of the real data (%)", fontsize="medium")
     figure.supylabel("test accuracy (%)", fontsize="medium")
     _legend(figure)
@@ -459,14 +464,26 @@ def provenance(parameters: Mapping[str, Any], records: pd.DataFrame) -> Styler:
     lines: dict[str, str] = {name: _plain(value) for name, value in parameters.items()}
     lines["trials"] = str(len(records))
     if not records.empty:
-        dates = sorted(date[:16].replace("T", " ") for date in records["date"])  # UTC, to the minute
         lines["time in trials"] = f"{records['seconds'].sum():.0f} s in all"
-        lines["run"] = (dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}") + " UTC"
+        lines["run"] = _period(records["date"])
         lines["seeds of the trials"] = _plain(sorted(records["seed"].unique().tolist()))
         for name in ("device", "versions", "commit"):
             lines[name] = "; ".join(dict.fromkeys(_plain(value) for value in records[name]))
     box = pd.DataFrame({"value": lines.values()}, index=list(lines))
     return _style(box, "Provenance of the numbers on this page").hide(axis="columns")
+
+
+def ran_on(records: pd.DataFrame) -> str:
+    """Where and when records were made, for a caption; "not run yet" where there are none."""
+    if records.empty:
+        return NOT_RUN
+    return f"{'; '.join(records['device'].unique())}, {_period(records['date'])}"
+
+
+def _period(dates: pd.Series) -> str:
+    """First and last of ISO dates, in UTC to the minute."""
+    times = sorted(date[:16].replace("T", " ") for date in dates)
+    return (times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}") + " UTC"
 
 
 def _plain(value: Any) -> str:

@@ -108,6 +108,9 @@ def test_committed_is_empty_before_any_run_and_leaves_timings_out(project, grid)
     assert len(report.committed()) == len(grid)
     assert len(report.committed(criterion="loss", ratio=0.9)) == 2
     assert report.committed(data="cifar10").empty
+    grid.assign(stratum=[3, *[None] * (len(grid) - 1)]).to_csv(results / "redundancy.csv", index=False)
+    assert len(report.committed(stratum=None)) == len(grid) - 1
+    assert len(report.committed(stratum=[3, None])) == len(grid)
     assert report.benchmarks()["name"].tolist() == ["dm step"]
 
 
@@ -209,6 +212,19 @@ def test_rows_and_columns_keep_the_order_of_the_values():
     assert cells(report.results_table(values, ["criterion"], ["ratio"])) == ["1.0", "3.0", "2.0", "4.0"]
 
 
+def test_levels_of_rows_stay_together():
+    values = pd.DataFrame(
+        {
+            "method": ["dm", "dc"] * 2,
+            "criterion": ["z", "z", "a", "a"],
+            "ratio": 0.5,
+            "value": [1.0, 2, 3, 4],
+            "std": np.nan,
+        }
+    )
+    assert cells(report.results_table(values, ["method", "criterion"])) == ["1.0", "3.0", "2.0", "4.0"]
+
+
 def test_the_same_table_gives_the_same_html_and_another_one_another_id(grid):
     values = report.measured(grid, ["criterion", "ratio"])
     first, again = (report.results_table(values, ["criterion"]).to_html() for _ in range(2))
@@ -232,7 +248,7 @@ def test_max_ratio_table_has_the_form_of_table_4():
 
 
 def test_three_columns_say_what_was_not_run():
-    published = pd.DataFrame({"ipc": [1, 10], "value": [28.3, 44.9], "std": [0.5, np.nan]})
+    published = pd.DataFrame({"ipc": [10, 1], "value": [44.9, 28.3], "std": [np.nan, 0.5]})
     live = pd.DataFrame({"ipc": [1], "value": [55.0], "std": [1.0]})
     styler = report.three_columns(published, pd.DataFrame(), live, ["ipc"])
     assert cells(styler) == ["28.3 ± 0.5", "not run yet", "55.0 ± 1.0", "44.9", "not run yet", "–"]
@@ -316,6 +332,12 @@ def test_images_of_a_wrong_shape_are_refused():
 
 
 # ---------------------------------------------------------------- provenance
+
+
+def test_ran_on_names_device_and_dates(grid):
+    grid.loc[0, "date"] = "2026-11-22T08:00:00+00:00"
+    assert report.ran_on(grid) == "a CPU, 2026-11-22 08:00 to 2026-11-23 21:56 UTC"
+    assert report.ran_on(pd.DataFrame()) == "not run yet"
 
 
 def test_provenance_comes_from_parameters_and_records(grid):
