@@ -99,7 +99,7 @@ def evaluate(
     if repeats < 1:
         raise InputError(f"repeats = {repeats}: must be at least 1")
     images, labels = synthetic.materialise()
-    if images.shape[1:] != test_data.shape or synthetic.classes != test_data.classes:
+    if tuple(images.shape[1:]) != test_data.shape or synthetic.classes != test_data.classes:
         raise InputError(
             f"the synthetic set has {len(synthetic.classes)} classes of {list(images.shape[1:])} images, "
             f"{test_data.name} has {test_data.num_classes} of {list(test_data.shape)}: they must be the same classes"
