@@ -1,0 +1,90 @@
+import os
+import time
+
+import pytest
+
+from bilp_core import engines
+from bilp_core.engines import InlineEngine, LocalEngine, WorkerDied
+from bilp_core.errors import InputError
+
+
+def double(x):
+    return 2 * x
+
+
+def die():
+    os._exit(3)
+
+
+def fail():
+    raise KeyError("broken")
+
+
+def about_me(_=None):
+    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("OMP_NUM_THREADS")
+
+
+def tell():
+    for part in range(3):
+        engines.report(part, 3, "working")
+        time.sleep(0.6)
+
+
+@pytest.fixture(params=["local", "inline"])
+def any_engine(request):
+    made = LocalEngine(1) if request.param == "local" else InlineEngine()
+    yield made
+    made.close()
+
+
+def test_results_errors_and_progress(any_engine):
+    heard = []
+    assert any_engine.submit(double, (21,)).result() == 42
+    with pytest.raises(KeyError, match="broken"):
+        any_engine.submit(fail).result()
+    any_engine.submit(tell, (), lambda *args: heard.append(args)).result()
+    assert (0, 3, "working") in heard
+
+
+def test_a_dead_worker_loses_only_its_job():
+    with LocalEngine(1) as engine:
+        before, dead, after = engine.submit(about_me), engine.submit(die), engine.submit(double, (2,))
+        assert before.result()[0] != os.getpid()
+        with pytest.raises(WorkerDied, match="exit status 3"):
+            dead.result()
+        assert after.result() == 4
+
+
+def test_every_gpu_has_its_worker(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    with LocalEngine() as engine:
+        assert engine.slots == 2
+        seen = {future.result()[1] for future in [engine.submit(about_me, (i,)) for i in range(8)]}
+    assert seen <= {"3", "5"}
+
+
+def test_slots(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert LocalEngine().slots == 1
+    monkeypatch.setenv("BILP_SLOTS", "3")
+    assert LocalEngine().slots == 3
+    monkeypatch.setenv("BILP_SLOTS", "many")
+    with pytest.raises(InputError, match="BILP_SLOTS is 'many'"):
+        LocalEngine()
+    with pytest.raises(InputError, match="slots is 0"):
+        LocalEngine(0)
+
+
+def test_engines_by_name(monkeypatch):
+    monkeypatch.setenv("BILP_ENGINE", "inline")
+    assert isinstance(engines.engine(), InlineEngine)
+    with pytest.raises(InputError, match="engine is 'moon'"):
+        engines.engine("moon")
+
+
+def test_close_cancels_what_waits():
+    engine = LocalEngine(1)
+    futures = [engine.submit(tell) for _ in range(3)]
+    time.sleep(0.3)
+    engine.close()
+    assert futures[2].cancelled()

@@ -1,0 +1,258 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bilp_core import trials
+from bilp_core.engines import InlineEngine, LocalEngine
+from bilp_core.errors import InputError
+from bilp_core.trials import Store, Trial, TrialsFailed, grid, run
+
+TINY = {
+    "data": "digits",
+    "network": "convnet:depth=1,width=4",
+    "options": {"iterations": 2},
+    "evaluation": {"epochs": 2},
+    "repeats": 2,
+}
+
+
+# stand-ins for the work, importable by the workers
+
+
+def quick(trial, where):
+    record = {**trials.asdict(trial), "key": trial.key, "accuracy": 0.5, "accuracies": [0.5], "pid": os.getpid()}
+    Store(where).put(record)
+    return record
+
+
+def bad_luck(trial, where):
+    if trial.seed == 1:
+        raise FloatingPointError("the loss is nan")
+    if trial.seed == 2:
+        os._exit(9)
+    return quick(trial, where)
+
+
+def slow(trial, where):
+    time.sleep(0.3)
+    return quick(trial, where)
+
+
+# ---- settings -----------------------------------------------------------------------------------------------
+
+
+def test_equal_settings_have_equal_keys():
+    assert Trial("digits", ratio=0.9).key == Trial("digits", ratio=0.90, method="dc").key
+    assert Trial("digits", ratio=0).key == Trial("digits", ratio=0.0).key
+    assert Trial("digits", options={"a": 1, "b": 2}).key == Trial("digits", options={"b": 2, "a": 1}).key
+    keys = {Trial("digits", **change).key for change in ({}, {"seed": 1}, {"ratio": 0.5}, {"options": {"a": 1}})}
+    assert len(keys) == 4
+
+
+def test_trials_share_what_they_can():
+    one, two = Trial("digits", criterion="loss", ratio=0.5), Trial("digits", criterion="loss", ratio=0.9, seed=3)
+    assert one.score_key == two.score_key
+    assert Trial("digits", seed=1).score_key != Trial("digits", seed=2).score_key  # random order
+    assert one.synthetic_key == Trial("digits", criterion="loss", ratio=0.5, evaluate_on="mlp").synthetic_key
+    assert one.synthetic_key != two.synthetic_key
+
+
+def test_grid():
+    made = grid(data="digits", method=["dc", "dm"], seed=range(3), ratio=0.5)
+    assert [(t.method, t.seed) for t in made] == [(m, s) for m in ("dc", "dm") for s in range(3)]
+    assert {t.ratio for t in made} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ratio": 1.0}, r"ratio = 1.0: .* in \[0, 1\)"),
+        ({"ratio": "1e-1"}, "ratio = '1e-1': must be a number .*YAML"),
+        ({"ratio": float("nan")}, "ratio = nan"),
+        ({"ipc": 0}, "ipc = 0: must be at least 1"),
+        ({"ipc": True}, "ipc = True: must be a whole number"),
+        ({"ipc": 1.5}, "ipc = 1.5: must be a whole number"),
+        ({"seed": -1}, "seed = -1"),
+        ({"drop": "random"}, "drop = 'random'"),
+        ({"stratum": 10}, "stratum = 10"),
+        ({"options": [1]}, r"options = \[1\]: must be a mapping"),
+    ],
+)
+def test_bad_settings(change, message):
+    with pytest.raises(InputError, match=message):
+        Trial("digits", **change)
+
+
+def test_grid_names_unknown_fields():
+    with pytest.raises(InputError, match="no field 'seeds'; there are: data, method"):
+        grid(data="digits", seeds=3)
+    with pytest.raises(InputError, match="needs the field 'data'"):
+        grid(method="dc")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "dd"}, "method 'dd' is unknown"),
+        ({"options": {"iteration": 2}}, "no option 'iteration'; did you mean 'iterations'"),
+        ({"network": "vgg12"}, "unknown network 'vgg12'"),
+        ({"evaluate_on": "vgg11"}, "needs images of at least"),
+        ({"criterion": "los", "ratio": 0.5}, "indicator 'los' is unknown"),
+        ({"score": {"trials": 2}}, "no option 'trials'"),
+        ({"evaluation": {"epoch": 3}}, "no option 'epoch'"),
+        ({"init": "zeros"}, "init = 'zeros'"),
+        ({"data": "digit"}, "Did you mean 'digits'"),
+        ({"init": "real", "ipc": 2, "ratio": 0.99}, "leaves 2|leaves 1"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_runs(change, message, tmp_path):
+    if "ratio" in change and "ipc" in change:
+        change = {**change, "ipc": 3}
+    good = Trial(**TINY)
+    with pytest.raises(InputError, match=message):
+        run([good, Trial(**{**TINY, **change})], tmp_path, InlineEngine())
+    assert not (tmp_path / "records").exists()
+
+
+# ---- running and storing ------------------------------------------------------------------------------------
+
+
+def test_a_real_run(tmp_path):
+    todo = grid(**TINY, method=["dc", "dm"], criterion="loss", ratio=0.9, score={"trials": 1, "epochs": 2})
+    todo += grid(**TINY, criterion="random", stratum=None, ratio=[0.0, 0.5])
+    frame = run(todo, tmp_path, InlineEngine())
+    assert list(frame["method"]) == ["dc", "dm", "dc", "dc"]
+    assert list(frame["kept"]) == [140, 140, 1352, 679]
+    assert ((frame["accuracy"] > 0) & (frame["accuracy"] < 1)).all()
+    assert all(len(row) == 2 for row in frame["accuracies"])
+    for column in ("device", "date", "versions", "commit", "seed", "seconds", "key"):
+        assert frame[column].astype(str).str.len().gt(0).all()
+    assert len(list((tmp_path / "scores").iterdir())) == 1
+    assert len(list((tmp_path / "synthetic").iterdir())) == 4
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.*")}
+    again = run(todo, tmp_path, InlineEngine())
+    assert again.equals(frame)
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.*")}
+
+
+def test_another_evaluation_reuses_the_synthetic_set(tmp_path, monkeypatch):
+    run([Trial(**TINY)], tmp_path, InlineEngine())
+    monkeypatch.setattr("bilp_core.distill.distill", lambda *_, **__: pytest.fail("distilled again"))
+    frame = run([Trial(**TINY, evaluate_on="mlp")], tmp_path, InlineEngine())
+    assert len(frame) == 1
+
+
+def test_the_same_trial_gives_the_same_numbers(tmp_path):
+    first = run([Trial(**TINY)], tmp_path / "a", InlineEngine())
+    second = run([Trial(**TINY)], tmp_path / "b", InlineEngine())
+    assert first["accuracies"][0] == second["accuracies"][0]
+
+
+def test_strata_are_kept(tmp_path):
+    frame = run(
+        grid(**TINY, criterion="loss", score={"trials": 1, "epochs": 1}, stratum=[0, 9]), tmp_path, InlineEngine()
+    )
+    assert all(130 <= kept <= 140 for kept in frame["kept"])
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"key": "other", "accuracies": [1]}', ""])
+def test_a_damaged_record_is_set_aside_and_made_again(content, tmp_path):
+    trial, store = Trial("digits"), Store(tmp_path)
+    run([trial], store, InlineEngine(), execute=quick)
+    store.record_path(trial.key).write_text(content)
+    with pytest.warns(UserWarning, match="is damaged"):
+        frame = run([trial], store, InlineEngine(), execute=quick)
+    assert frame["accuracy"].tolist() == [0.5]
+    assert list(tmp_path.rglob("*.corrupt"))
+
+
+def test_failures_are_told_and_lose_nothing(tmp_path):
+    todo = grid(data="digits", seed=range(5))
+    engine = LocalEngine(2)
+    try:
+        with pytest.raises(TrialsFailed) as caught:
+            run(todo, tmp_path, engine, execute=bad_luck)
+        message = str(caught.value)
+        assert "2 of 5 trials failed" in message
+        assert "seed=1: FloatingPointError: the loss is nan" in message
+        assert "seed=2: WorkerDied" in message
+        frame = run(todo, tmp_path, engine, execute=bad_luck, allow_failures=True)
+        assert sorted(frame["seed"]) == [0, 3, 4]
+    finally:
+        engine.close()
+
+
+def test_a_killed_run_goes_on(tmp_path):
+    """Kill -9 in the middle, with its workers; the rest runs later and finished trials are not touched."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from bilp_core.trials import grid, run\nfrom tests.test_trials import slow\n"
+        "run(grid(data='digits', seed=range(12)), sys.argv[1], 'local', execute=slow)"
+    )
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH120, PTH100
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path), here], cwd=here, stderr=subprocess.DEVNULL
+    )
+    folder, deadline = tmp_path / "records", time.monotonic() + 120
+    while len(list(folder.glob("*.json"))) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(1)  # the worker notices that its caller has gone
+    before = {p.name: json.loads(p.read_text())["pid"] for p in folder.glob("*.json")}
+    assert 3 <= len(before) < 12
+    frame = run(grid(data="digits", seed=range(12)), tmp_path, InlineEngine(), execute=quick)
+    assert sorted(frame["seed"]) == list(range(12))
+    after = {p.name: json.loads(p.read_text())["pid"] for p in folder.glob("*.json")}
+    assert {name: after[name] for name in before} == before
+    assert set(after.values()) - set(before.values()) == {os.getpid()}
+
+
+def test_two_processes_share_a_store(tmp_path):
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from bilp_core.trials import grid, run\nfrom tests.test_trials import quick\n"
+        "run(grid(data='digits', seed=range(200)), sys.argv[1], 'inline', execute=quick)"
+    )
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH120, PTH100
+    pair = [
+        subprocess.Popen([sys.executable, "-c", program, str(tmp_path), here], stderr=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert [process.wait(120) for process in pair] == [0, 0]
+    frame = run(grid(data="digits", seed=range(200)), tmp_path, InlineEngine(), execute=bad_luck)
+    assert len(frame) == 200
+    assert not list(tmp_path.rglob("*.corrupt"))
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_reading_records_needs_no_torch(tmp_path):
+    run([Trial("digits")], tmp_path, InlineEngine(), execute=quick)
+    program = (
+        "import sys\nfrom bilp_core.trials import Trial, run\n"
+        "frame = run([Trial('digits')], sys.argv[1])\nassert len(frame) == 1\nassert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+
+
+def test_export_and_read_back(tmp_path):
+    import pandas as pd
+
+    frame = run(grid(**TINY, seed=range(2)), tmp_path, InlineEngine())
+    trials.export(frame, tmp_path / "out.csv")
+    back = pd.read_csv(tmp_path / "out.csv")
+    assert list(back["seed"]) == [0, 1]
+    assert back["accuracies"][0].count(";") == 1
+    assert json.loads(back["options"][0]) == {"iterations": 2}
+
+
+def test_an_unknown_engine():
+    with pytest.raises(InputError, match="engine is 'slurm'; allowed: local, inline"):
+        run([Trial("digits", seed=99999)], "nowhere", "slurm")
