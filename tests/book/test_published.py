@@ -154,7 +154,7 @@ def test_tables_agree_where_they_speak_of_the_same_runs(published):
             assert by_init["value"] == by_network["value"]
 
 
-def test_how_often_pruning_helps_across_networks_in_table_6(published):
+def test_what_the_page_of_slips_counts_in_table_6(published):
     table = published[published["table"] == "table6"]
     pair = ["network", "evaluate_on"]
     full = table[table["ratio"] == 0].set_index(pair)["value"]
@@ -162,6 +162,9 @@ def test_how_often_pruning_helps_across_networks_in_table_6(published):
     best = gains.max(axis=1)
     assert (best.size, (best > 0).sum(), (best >= 0).sum()) == (36, 29, 33)
     assert (gains.size, (gains >= 0).sum().sum(), (gains > 0).sum().sum()) == (108, 70, 53)
+    text = (paths.root() / "book/appendix/slips.md").read_text("utf-8")
+    for count in ("29 of the 36", "33 of the 36", "70 of the 108", "53 of the 108"):
+        assert count in text, count
 
 
 def test_random_pruning_in_table_1_is_comparable_up_to_90_per_cent_as_table_4_says(published):
