@@ -133,14 +133,16 @@ class LocalEngine:
         """One thread a slot: hand jobs to its worker, one after the other."""
         while True:
             job = self._jobs.get()
-            with self._lock:  # so that close() meets a job either waiting or with a process to kill
-                if not job.future.set_running_or_notify_cancel():
-                    continue
-                worker.start()
             try:
-                job.future.set_result(worker.run(job))
+                with self._lock:  # so that close() meets a job either waiting or with a process to kill
+                    if not job.future.set_running_or_notify_cancel():
+                        continue
+                    worker.start()
+                result = worker.run(job)
             except Exception as error:
                 job.future.set_exception(error)
+            else:
+                job.future.set_result(result)
 
 
 ENGINES: dict[str, Callable[[], Engine]] = {"local": LocalEngine, "inline": InlineEngine}
@@ -202,6 +204,8 @@ class _Job:
 
 def _pack(function: Callable[..., Any], args: Sequence[Any]) -> bytes:
     """The job as bytes, the function by name: a failure to pickle shows in the caller."""
+    if function.__module__ == "__main__" or "<" in function.__qualname__:
+        raise InputError(f"function {function.__qualname__!r}: workers must be able to import it from a module")
     return pickle.dumps((function.__module__, function.__qualname__, pickle.dumps(tuple(args))))
 
 

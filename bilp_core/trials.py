@@ -1,26 +1,31 @@
 """Trials: what to run, the records of what ran, and the store that keeps them.
 
 A trial is one seed of one setting: score, prune, distil, evaluate. Its record is stored by the process that made
-it the moment it is finished, so a stopped or killed run goes on where it was. Two processes may share a store:
-they may do a trial twice, but every file is written whole, and both would write the same numbers.
+it the moment it is finished, so a stopped or killed run goes on where it was. Several processes may share a store
+without locks: what another one has finished meanwhile is not done again, two that work on the same trial at the
+same time both do it, and since every file is written whole, the store stays sound.
 Nothing here imports torch until a trial runs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
+import math
 import os
 import platform
 import subprocess
+import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from concurrent.futures import CancelledError, Future
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +37,12 @@ from .progress import Progress, Report
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from torch import Tensor
+
+    from .data import ImageData, Splits
+    from .synthetic import SyntheticSet
 
 REVISION = 1  # raised when the library changes so that stored numbers are no longer what it would give
-MAPPINGS = ("score", "options", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Trial:
     data, size   : a data set's name or a folder; pixels to resize a folder's images to.
     method, ipc, init, network, options : the distillation; options are the method's hyper-parameters.
     criterion, ratio, drop, score : the pruning: indicator, share removed, which end, the indicator's options.
-    stratum      : keep this tenth of each class by score instead (0 = smallest), `ratio` aside.
+    stratum      : keep this tenth of each class by score (0 = smallest) instead of pruning by `ratio`.
     evaluate_on, repeats, evaluation : the network (None: the distillation network, BatchNorm replaced), how many
                    of it, and changes to the protocol.
     seed         : of the distillation, of the evaluation, and of random pruning. Indicators use seed 0 always, so
@@ -80,11 +88,16 @@ class Trial:
             raise InputError(f"drop = {self.drop!r}: must be 'largest' or 'smallest'")
         if self.stratum is not None and not 0 <= self.stratum < 10:
             raise InputError(f"stratum = {self.stratum}: must be from 0 to 9")
+        if self.stratum is not None and self.ratio:
+            raise InputError(f"stratum = {self.stratum} with ratio = {self.ratio}: choose one of the two")
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     @property
     def key(self) -> str:
         """16 hexadecimal digits that stand for the settings."""
-        return _hash(asdict(self))
+        return _hash(self._canonical())
 
     @property
     def score_key(self) -> str:
@@ -95,7 +108,7 @@ class Trial:
     @property
     def synthetic_key(self) -> str:
         """Stands for what decides the synthetic set, whatever evaluates it."""
-        settings = asdict(self)
+        settings = self._canonical()
         for name in ("evaluate_on", "repeats", "evaluation"):
             del settings[name]
         return _hash(settings)
@@ -104,24 +117,51 @@ class Trial:
     def prunes(self) -> bool:
         return self.ratio > 0 or self.stratum is not None
 
+    @property
+    def scored(self) -> bool:
+        """Whether it needs scores that other trials may share."""
+        return self.prunes and self.criterion != "random"
+
+    def _canonical(self) -> dict[str, Any]:
+        """The settings, but the default wherever a setting makes no difference: the same work, the same key."""
+        settings = asdict(self)
+        if not self.prunes:
+            settings |= {"criterion": "random", "score": {}}
+        if self.ratio == 0 or self.criterion == "random":
+            settings["drop"] = "largest"
+        return settings
+
 
 def _typed(name: str, value: Any, kind: str) -> Any:
+    """`value` as a field of type `kind` holds it: plain JSON types, equal values in one form."""
     optional = kind.endswith("| None")
     kind = kind.removesuffix(" | None")
     if value is None and optional:
         return None
-    trap = ""
-    if isinstance(value, str) and kind in ("int", "float"):
-        trap = " (YAML reads 1e3 as text: write 1.0e+3)"
+    if kind.startswith("Mapping") and isinstance(value, Mapping):
+        return {str(key): _plain(f"{name}[{key!r}]", value[key]) for key in sorted(value)}
+    value = value if kind.startswith("Mapping") else _plain(name, value)
     if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if kind == "int" and isinstance(value, int) and not isinstance(value, bool):
-        return int(value)
-    if kind == "str" and isinstance(value, str):
         return value
-    if kind.startswith("Mapping") and isinstance(value, Mapping):
-        return {str(key): value[key] for key in sorted(value)}
-    raise InputError(f"{name} = {value!r}: must be of type {kind.partition('[')[0]}{trap}")
+    if kind == "str" and isinstance(value, str) and value:
+        return value
+    numeric = isinstance(value, str) and kind in ("int", "float")
+    trap = " (YAML reads 1e3 as text: write 1.0e+3)" if numeric else ""
+    wanted = {"int": "a whole number", "float": "a number", "str": "a name"}.get(kind, "a mapping of options")
+    raise InputError(f"{name} = {value!r}: must be {wanted}{trap}")
+
+
+def _plain(name: str, value: Any) -> Any:
+    if getattr(value, "shape", None) == ():
+        value = value.item()  # a NumPy scalar
+    if isinstance(value, float) and math.isfinite(value):
+        value = float(f"{value:.12g}")  # 0.1 + 0.2 is 0.3
+        return int(value) if value.is_integer() else value
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise InputError(f"{name} = {value!r}: must be a finite number, a text, true or false")
 
 
 def _hash(settings: Mapping[str, Any]) -> str:
@@ -141,7 +181,10 @@ def grid(**axes: Any) -> list[Trial]:
     for name, f in known.items():
         if f.default is MISSING and f.default_factory is MISSING and name not in axes:
             raise InputError(f"a trial needs the field {name!r}")
-    values = [list(v) if isinstance(v, list | tuple | range) else [v] for v in axes.values()]
+    for name, value in axes.items():
+        if isinstance(value, list | tuple | range) and not len(value):
+            raise InputError(f"{name} = {value!r}: an empty axis leaves no trial")
+    values = [list(value) if isinstance(value, list | tuple | range) else [value] for value in axes.values()]
     return [Trial(**dict(zip(axes, combination, strict=True))) for combination in itertools.product(*values)]
 
 
@@ -173,9 +216,8 @@ class Store:
                 raise ValueError("it is of another trial")
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            path.replace(path.with_suffix(".corrupt"))
-            warnings.warn(f"record {path} is damaged ({error}); moved aside, the trial runs again", stacklevel=2)
+        except (ValueError, KeyError, TypeError) as error:
+            _set_aside(path, error)
             return None
         return record
 
@@ -183,23 +225,55 @@ class Store:
         with atomic(self.record_path(record["key"])) as path:
             path.write_text(json.dumps(record, indent=1))
 
-    def scores(self, key: str) -> "tuple[np.ndarray, np.ndarray] | None":
-        """Scores and labels stored under a key."""
+    def scores(self, key: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Scores and labels stored under a key, each [N]; None if there are none."""
+        found = self._scores(key)
+        return (found["scores"], found["labels"]) if found else None
+
+    def score_seconds(self, key: str) -> float:
+        """What the scores under a key took to compute."""
+        found = self._scores(key)
+        return float(found["seconds"]) if found else 0.0
+
+    def put_scores(self, key: str, scores: np.ndarray, labels: np.ndarray, seconds: float) -> None:
+        import numpy as np
+
+        with atomic(self.scores_path(key)) as path:
+            np.savez(path, scores=scores, labels=labels, seconds=np.array(seconds))
+
+    def _scores(self, key: str) -> dict[str, np.ndarray] | None:
         import zipfile
 
         import numpy as np
 
+        path = self.scores_path(key)
         try:
-            with np.load(self.scores_path(key), allow_pickle=False) as file:
-                return file["scores"], file["labels"]
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-            return None  # absent or damaged: it is computed again
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in ("scores", "labels", "seconds")}
+        except FileNotFoundError:
+            return None
+        except (EOFError, KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+            _set_aside(path, error)
+            return None
 
-    def put_scores(self, key: str, scores: "np.ndarray", labels: "np.ndarray") -> None:
-        import numpy as np
+    def synthetic(self, key: str) -> SyntheticSet | None:
+        """The synthetic set stored under a key, None if there is none."""
+        from .synthetic import SyntheticSet
 
-        with atomic(self.scores_path(key)) as path:
-            np.savez(path, scores=scores, labels=labels)
+        path = self.synthetic_path(key)
+        try:
+            return SyntheticSet.load(path) if path.exists() else None
+        except InputError as error:
+            _set_aside(path, error)
+            return None
+
+
+def _set_aside(path: Path, error: Exception) -> None:
+    """Keep a damaged file for a look at it, out of the way of the one that replaces it."""
+    aside = path.with_name(path.name + ".corrupt")
+    with contextlib.suppress(FileNotFoundError):  # another process was quicker
+        path.replace(aside)
+    warnings.warn(f"{path} is damaged ({error}); it is now {aside.name}, and made again", stacklevel=3)
 
 
 def default_store() -> Path:
@@ -242,114 +316,138 @@ def run(
     progress: bool = True,
     allow_failures: bool = False,
     execute: Callable[..., dict[str, Any]] | None = None,
-) -> "pd.DataFrame":
+) -> pd.DataFrame:
     """Records of `trials`, one row each, in their order; what the store lacks is run first.
 
     engine : its name or itself; by default $BILP_ENGINE or local worker processes.
+    execute : for tests: function(trial, path of the store) that stores and returns a record, in place of the work.
     A failed trial does not stop the others. Raises InputError before anything runs if a setting cannot work,
-    TrialsFailed at the end if any failed and not `allow_failures`.
+    TrialsFailed at the end if any failed; with `allow_failures` it warns and returns the rows there are.
     """
     store = store if isinstance(store, Store) else Store(store)
     unique = {trial.key: trial for trial in trials}
-    pending = [trial for trial in unique.values() if store.get(trial) is None]
-    failures: list[tuple[Trial, BaseException]] = []
+    found = {key: record for key, trial in unique.items() if (record := store.get(trial)) is not None}
+    pending = [trial for key, trial in unique.items() if key not in found]
     if pending:
-        failures = _run_pending(pending, store, engine, progress, execute)
-    if failures and not allow_failures:
-        raise TrialsFailed(failures, len(unique))
-    records = [record for trial in trials if (record := store.get(trial)) is not None]
-    return frame(records)
+        runner = engine if engine is not None and not isinstance(engine, str) else engines.engine(engine)
+        try:
+            failures = _run_pending(pending, store, runner, progress, execute)
+        except KeyboardInterrupt:
+            runner.close()
+            raise
+        if failures:
+            failed = TrialsFailed(failures, len(unique))
+            if not allow_failures:
+                raise failed
+            warnings.warn(str(failed), stacklevel=2)
+        found |= {trial.key: record for trial in pending if (record := store.get(trial)) is not None}
+    # the settings as asked for, where trials with other settings share the record
+    return frame([{**found[trial.key], **asdict(trial)} for trial in trials if trial.key in found])
+
+
+Failures = list[tuple[Trial, BaseException]]
 
 
 def _run_pending(
     pending: list[Trial],
     store: Store,
-    engine: engines.Engine | str | None,
-    progress: bool,
+    runner: engines.Engine,
+    show: bool,
     execute: Callable[..., dict[str, Any]] | None,
-) -> list[tuple[Trial, BaseException]]:
-    runner = engines.engine(engine) if isinstance(engine, str) or engine is None else engine
+) -> Failures:
+    """First what several trials share, each once; then the trials. A trial fails with what it rests on."""
     where = str(store.path)
-    try:
-        if execute is None:
-            runner.submit(check, (pending,)).result()
-            scored = {t.score_key: t for t in pending if t.prunes and t.criterion != "random"}
-            missing = [t for key, t in scored.items() if store.scores(key) is None]
-            unscored = _gather(runner, compute_scores, missing, where, "scores", progress)
-            failed = {trial.score_key: error for trial, error in unscored}
-        else:
-            failed = {}
-        able = [t for t in pending if t.score_key not in failed or not t.prunes]
-        lost = [(t, failed[t.score_key]) for t in pending if t not in able]
-        return lost + _gather(runner, execute or run_trial, able, where, "trials", progress)
-    except KeyboardInterrupt:
-        runner.close()
-        raise
+    if execute is not None:
+        return _gather(runner, execute, pending, where, "trials", show)
+    runner.submit(check, (pending,)).result()
+    failures: Failures = []
+
+    def prepare(work: Callable[..., Any], trials: list[Trial], key: Callable[[Trial], str], label: str) -> None:
+        nonlocal pending
+        broken = {key(trial): error for trial, error in _gather(runner, work, trials, where, label, show)}
+        failures.extend((t, broken[key(t)]) for t in pending if key(t) in broken)
+        pending = [t for t in pending if key(t) not in broken]
+
+    scored = {t.score_key: t for t in pending if t.scored}
+    missing = [t for key, t in scored.items() if store.scores(key) is None]
+    prepare(compute_scores, missing, lambda t: t.score_key if t.scored else "", "scores")
+    uses = Counter(t.synthetic_key for t in pending)
+    shared = {t.synthetic_key: t for t in pending if uses[t.synthetic_key] > 1}
+    missing = [t for key, t in shared.items() if not store.synthetic_path(key).exists()]
+    prepare(make_synthetic, missing, lambda t: t.synthetic_key, "synthetic sets")
+    return failures + _gather(runner, run_trial, pending, where, "trials", show)
 
 
 def _gather(
-    runner: engines.Engine, function: Callable, trials: list[Trial], where: str, label: str, show: bool
-) -> list[tuple[Trial, BaseException]]:
-    """Run function(trial, where) for each; returns the failures."""
-    failures: list[tuple[Trial, BaseException]] = []
+    runner: engines.Engine, function: Callable[..., Any], trials: list[Trial], where: str, label: str, show: bool
+) -> Failures:
+    """Run function(trial, where) for each, showing progress; returns the failures."""
+    failures: Failures = []
     if not trials:
         return failures
+    total, done = len(trials), 0
+    running: dict[str, float] = {}  # share done of each, by key
+    lock = threading.Lock()  # `advance` and `finish` are called from the engine's threads
+    finished = threading.Semaphore(0)
+
     with Progress(label, every=None) as bar:
+
+        def advance(trial: Trial, part: int, whole: int, note: str = "") -> None:
+            with lock:
+                running[trial.key] = part / max(whole, 1)
+                if show:
+                    bar(done + sum(running.values()), total, note)
+
+        def finish(trial: Trial, future: Future) -> None:
+            nonlocal done
+            error = CancelledError() if future.cancelled() else future.exception()
+            try:
+                with lock:
+                    running.pop(trial.key, None)
+                    done += 1
+                    if error is not None:
+                        failures.append((trial, error))
+                    if show:
+                        outcome = "done" if error is None else f"FAILED ({error})"
+                        bar(done + sum(running.values()), total)
+                        bar.line(f"{label}: {done}/{total} {outcome}: {describe(trial)}{bar.times(done, total)}")
+            finally:
+                finished.release()
+
         if show:
-            bar.line(f"{label}: {len(trials)} to run")
-        share: dict[str, float] = {}
-        done = 0
-
-        def following(key: str) -> Report:
-            def report(part: int, whole: int, note: str = "") -> None:
-                share[key] = part / max(whole, 1)
-                if show:
-                    bar(min(done + sum(share.values()), len(trials)), len(trials), note)
-
-            return report
-
-        futures = {runner.submit(function, (t, where), following(t.key)): t for t in trials}
-        waiting = set(futures)
-        while waiting:
-            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in finished:
-                trial = futures[future]
-                share.pop(trial.key, None)
-                done += 1
-                try:
-                    future.result()
-                    outcome = "done"
-                except CancelledError:
-                    raise KeyboardInterrupt from None
-                except Exception as error:
-                    failures.append((trial, error))
-                    outcome = f"FAILED: {error}"
-                if show:
-                    bar(done, len(trials), "")
-                    bar.line(
-                        f"{label}: {done}/{len(trials)} {outcome}: {describe(trial)}{bar.times(done, len(trials))}"
-                    )
+            bar.line(f"{label}: {total} to run, {min(runner.slots, total)} at a time")
+        try:
+            for trial in trials:
+                runner.submit(function, (trial, where), partial(advance, trial)).add_done_callback(
+                    partial(finish, trial)
+                )
+            for _ in trials:
+                finished.acquire()
+        except KeyboardInterrupt:
+            show = False  # the ends of the jobs that are stopped now are no news
+            raise
     return failures
 
 
-def frame(records: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
+def frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """One row a record; mappings become JSON text, `accuracies` stays a list."""
     import pandas as pd
 
     rows = []
     for record in records:
         row = dict(record)
-        for name in (*MAPPINGS, "versions", "timing"):
-            if isinstance(row.get(name), Mapping):
-                row[name] = json.dumps(row[name], sort_keys=True)
+        for name, value in row.items():
+            if isinstance(value, Mapping):
+                row[name] = json.dumps(value, sort_keys=True)
         rows.append(row)
     columns = [f.name for f in fields(Trial)] if not rows else None
     return pd.DataFrame(rows, columns=columns)
 
 
-def export(records: "pd.DataFrame", path: str | Path) -> None:
-    """Write records as a tidy CSV for book/results: accuracies joined by ';'."""
+def export(records: pd.DataFrame, path: str | Path) -> None:
+    """Write records as a tidy CSV for book/results: accuracies joined by ';', a folder of data by its name only."""
     table = records.copy()
+    table["data"] = [Path(name).name for name in table["data"]]
     table["accuracies"] = [";".join(f"{a:.4f}" for a in row) for row in table["accuracies"]]
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False)
@@ -360,20 +458,25 @@ def export(records: "pd.DataFrame", path: str | Path) -> None:
 
 def check(trials: Sequence[Trial]) -> None:
     """All that can be known to fail before anything long: names, options, networks, data sets (InputError)."""
+    import torch
+
     from . import distill, indicators, pruning
     from .evaluate import protocol
     from .networks import evaluation_spec, network
+    from .synthetic import INITS
 
+    device()
     for trial in trials:
         try:
             distill.make(trial.method, **trial.options)
             splits = _data(trial.data, trial.size)
             indicators.resolve(trial.criterion, splits.train.name, trial.score)
-            if trial.init is not None and trial.init not in (inits := _inits()):
-                raise InputError(f"init = {trial.init!r}: must be one of {', '.join(inits)}")
+            if trial.init is not None and trial.init not in INITS:
+                raise InputError(f"init = {trial.init!r}: must be one of {', '.join(INITS)}")
             judge = trial.evaluate_on or evaluation_spec(trial.network)
-            for spec in {trial.network, judge}:
-                network(spec, splits.train.shape, splits.train.num_classes)
+            with torch.device("meta"):  # shapes only, no weights
+                for spec in {trial.network, judge}:
+                    network(spec, splits.train.shape, splits.train.num_classes)
             protocol(trial.method, splits.test, judge, **trial.evaluation).recipe()
             counts = splits.train.counts().tolist()
             if trial.stratum is not None and min(counts) < 10:
@@ -386,12 +489,6 @@ def check(trials: Sequence[Trial]) -> None:
                 )
         except InputError as error:
             raise InputError(f"{error} (in the trial {describe(trial)})") from None
-
-
-def _inits() -> tuple[str, ...]:
-    from .synthetic import INITS
-
-    return INITS
 
 
 def device() -> str:
@@ -407,7 +504,7 @@ def device() -> str:
 
 
 @lru_cache(maxsize=2)
-def _data(name: str, size: int | None) -> Any:
+def _data(name: str, size: int | None) -> Splits:
     from .data import load
 
     return load(name, size=size)
@@ -417,13 +514,14 @@ def compute_scores(trial: Trial, where: str) -> None:
     """Scores of the whole training split, stored under the trial's score key."""
     from .indicators import score
 
+    start = time.perf_counter()
     train = _data(trial.data, trial.size).train.to(device())
-    seed = trial.seed if trial.criterion == "random" else 0
-    scores = score(train, trial.criterion, seed=seed, progress=engines.report, **trial.score)
-    Store(where).put_scores(trial.score_key, scores.numpy(), train.labels.cpu().numpy())
+    scores = score(train, trial.criterion, progress=engines.report, **trial.score)
+    seconds = time.perf_counter() - start
+    Store(where).put_scores(trial.score_key, scores.numpy(), train.labels.cpu().numpy(), seconds)
 
 
-def kept_indices(trial: Trial, train: Any, store: Store) -> Any:
+def kept_indices(trial: Trial, train: ImageData, store: Store) -> Tensor:
     """Indices of the real samples that are left, int64."""
     import torch
 
@@ -437,8 +535,8 @@ def kept_indices(trial: Trial, train: Any, store: Store) -> Any:
         scores = score(train, "random", seed=trial.seed)
     else:
         stored = store.scores(trial.score_key)
-        if stored is None or len(stored[0]) != len(train) or (torch.from_numpy(stored[1]) != labels).any():
-            compute_scores(trial, str(store.path))
+        if stored is None or len(stored[1]) != len(train) or (torch.from_numpy(stored[1]) != labels).any():
+            compute_scores(trial, str(store.path))  # none yet, or the folder's images have changed
             stored = store.scores(trial.score_key)
         assert stored is not None
         scores = torch.from_numpy(stored[0])
@@ -447,50 +545,68 @@ def kept_indices(trial: Trial, train: Any, store: Store) -> Any:
     return keep(scores, labels, trial.ratio, trial.drop)
 
 
-def run_trial(trial: Trial, where: str) -> dict[str, Any]:
-    """Score (or reuse), prune, distil (or reuse), evaluate; the record is stored and returned."""
+def make_synthetic(trial: Trial, where: str) -> SyntheticSet:
+    """Score (or reuse), prune and distil; the set is stored under the trial's synthetic key, and reused."""
     from . import distill
-    from .evaluate import evaluate, protocol
-    from .networks import evaluation_spec
-    from .synthetic import SyntheticSet
 
-    store, place = Store(where), device()
-    clock = [time.perf_counter()]
-    splits = _data(trial.data, trial.size)
-    train, test = splits.train.to(place), splits.test.to(place)
+    store = Store(where)
+    stored = store.synthetic(trial.synthetic_key)
+    if stored is not None:
+        return stored
+    train = _data(trial.data, trial.size).train.to(device())
     kept = kept_indices(trial, train, store)
-    clock.append(time.perf_counter())
-    path = store.synthetic_path(trial.synthetic_key)
-    made = None
-    if path.exists():
-        try:
-            made = SyntheticSet.load(path)
-        except InputError:
-            path.unlink(missing_ok=True)  # damaged: made again
-    if made is None:
-        method = distill.make(trial.method, **trial.options)
-        made = distill.distill(
-            method, train.subset(kept), trial.ipc,
-            network=trial.network, init=trial.init, seed=trial.seed, progress=_part(0, 2),
-        )  # fmt: skip
-        made.save(path)
-    clock.append(time.perf_counter())
-    judge = trial.evaluate_on or evaluation_spec(trial.network)
-    accuracies = evaluate(
-        made, test, network=judge, protocol=protocol(trial.method, test, judge, **trial.evaluation),
-        repeats=trial.repeats, seed=trial.seed, progress=_part(1, 2),
+    start = time.perf_counter()
+    made = distill.distill(
+        distill.make(trial.method, **trial.options), train.subset(kept), trial.ipc,
+        network=trial.network, init=trial.init, seed=trial.seed, progress=_part(0, 2),
     )  # fmt: skip
-    clock.append(time.perf_counter())
-    prune, distillation, evaluation = (round(b - a, 3) for a, b in itertools.pairwise(clock))
+    made = replace(made, meta={**made.meta, "seconds": round(time.perf_counter() - start, 3)})
+    made.save(store.synthetic_path(trial.synthetic_key))
+    return made
+
+
+def run_trial(trial: Trial, where: str) -> dict[str, Any]:
+    """Score (or reuse), prune, distil (or reuse), evaluate; the record is stored and returned.
+
+    Its `seconds` are what this trial took; `timing` is what each part took when it was made, by this trial or
+    by another that shares it. `resolved` holds what the settings left to defaults.
+    """
+    from .evaluate import evaluate, protocol
+    from .indicators import resolve
+    from .networks import evaluation_spec
+
+    store = Store(where)
+    stored = store.get(trial)
+    if stored is not None:  # another process was quicker
+        return stored
+    start = time.perf_counter()
+    made = make_synthetic(trial, where)
+    place = device()
+    test = _data(trial.data, trial.size).test.to(place)
+    judge = trial.evaluate_on or evaluation_spec(trial.network)
+    recipe = protocol(trial.method, test, judge, **trial.evaluation)
+    halfway = time.perf_counter()
+    accuracies = evaluate(
+        made, test, network=judge, protocol=recipe, repeats=trial.repeats, seed=trial.seed, progress=_part(1, 2)
+    )
+    end = time.perf_counter()
+    scored = store.score_seconds(trial.score_key) if trial.scored else 0.0
     record = {
         **asdict(trial),
         "key": trial.key,
-        "kept": len(kept),
+        "kept": made.meta["real_samples"],
         "accuracy": accuracies.mean,
         "std": accuracies.std,
         "accuracies": accuracies.values,
-        "seconds": round(clock[-1] - clock[0], 3),
-        "timing": {"prune": prune, "distil": distillation, "evaluate": evaluation},
+        "seconds": round(end - start, 3),
+        "timing": {"score": round(scored, 3), "distil": made.meta["seconds"], "evaluate": round(end - halfway, 3)},
+        "resolved": {
+            "init": made.meta["init"],
+            "evaluate_on": judge,
+            "options": made.meta["options"],
+            "evaluation": asdict(recipe),
+            "score": resolve(trial.criterion, test.name, trial.score) if trial.scored else {},
+        },
         **provenance(place),
     }
     store.put(record)
