@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from bilp_core import trials
@@ -49,9 +50,19 @@ def slow(trial, where):
 def test_equal_settings_have_equal_keys():
     assert Trial("digits", ratio=0.9).key == Trial("digits", ratio=0.90, method="dc").key
     assert Trial("digits", ratio=0).key == Trial("digits", ratio=0.0).key
-    assert Trial("digits", options={"a": 1, "b": 2}).key == Trial("digits", options={"b": 2, "a": 1}).key
+    assert Trial("digits", options={"a": 1, "b": 2}).key == Trial("digits", options={"b": 2, "a": 1.0}).key
+    assert Trial("digits", ratio=0.1 + 0.2) == Trial("digits", ratio=0.3)
+    assert Trial("digits", seed=np.int64(3)).key == Trial("digits", seed=3).key
     keys = {Trial("digits", **change).key for change in ({}, {"seed": 1}, {"ratio": 0.5}, {"options": {"a": 1}})}
     assert len(keys) == 4
+
+
+def test_settings_that_make_no_difference_do_not_tell_trials_apart():
+    whole = Trial("digits")
+    assert whole.key == Trial("digits", criterion="loss", score={"trials": 3}, drop="smallest").key
+    assert Trial("digits", ratio=0.5).key == Trial("digits", ratio=0.5, drop="smallest").key  # random either way
+    loss = Trial("digits", ratio=0.5, criterion="loss")
+    assert len({whole.key, loss.key, Trial("digits", ratio=0.5, criterion="loss", drop="smallest").key}) == 3
 
 
 def test_trials_share_what_they_can():
@@ -80,6 +91,9 @@ def test_grid():
         ({"seed": -1}, "seed = -1"),
         ({"drop": "random"}, "drop = 'random'"),
         ({"stratum": 10}, "stratum = 10"),
+        ({"stratum": 1, "ratio": 0.5}, "stratum = 1 with ratio = 0.5"),
+        ({"options": {"lr": float("inf")}}, r"options\['lr'\] = inf: must be a finite number"),
+        ({"options": {"lr": [1]}}, r"options\['lr'\] = \[1\]: must be a finite number"),
         ({"options": [1]}, r"options"),
     ],
 )
@@ -93,6 +107,8 @@ def test_grid_names_unknown_fields():
         grid(data="digits", seeds=3)
     with pytest.raises(InputError, match="needs the field 'data'"):
         grid(method="dc")
+    with pytest.raises(InputError, match=r"seed = range\(0, 0\): an empty axis"):
+        grid(data="digits", seed=range(0))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +184,74 @@ def test_a_damaged_record_is_set_aside_and_made_again(content, tmp_path):
     with pytest.warns(UserWarning, match="is damaged"):
         frame = run([trial], store, InlineEngine(), execute=quick)
     assert frame["accuracy"].tolist() == [0.5]
-    assert list(tmp_path.rglob("*.corrupt"))
+    assert store.record_path(trial.key).with_name(f"{trial.key}.json.corrupt").read_text() == content
+
+
+def test_damaged_scores_and_synthetic_sets_are_made_again(tmp_path):
+    trial, store = Trial(**TINY, criterion="loss", score={"trials": 1, "epochs": 1}, ratio=0.5), Store(tmp_path)
+    first = run([trial], store, InlineEngine())
+    damaged = (store.scores_path(trial.score_key), store.synthetic_path(trial.synthetic_key))
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:200])
+    store.record_path(trial.key).unlink()
+    with pytest.warns(UserWarning, match="is damaged") as warned:
+        second = run([trial], store, InlineEngine())
+    said = " ".join(str(warning.message) for warning in warned)
+    assert all(f"{path} is damaged" in said for path in damaged)
+    assert second["accuracies"][0] == first["accuracies"][0]
+
+
+def test_what_trials_share_is_made_once(tmp_path, monkeypatch):
+    from bilp_core import distill, indicators
+
+    calls = []
+    score, make = indicators.score, distill.distill
+    monkeypatch.setattr(indicators, "score", lambda *a, **k: calls.append("score") or score(*a, **k))
+    monkeypatch.setattr(distill, "distill", lambda *a, **k: calls.append("distil") or make(*a, **k))
+    todo = grid(**TINY, criterion="loss", ratio=[0.5, 0.9], score={"trials": 1, "epochs": 1}, evaluate_on=[None, "mlp"])
+    frame = run(todo, tmp_path, InlineEngine())
+    assert calls == ["score", "distil", "distil"]
+    timing = [json.loads(text) for text in frame["timing"]]
+    assert all(t["score"] > 0 and t["distil"] > 0 and t["evaluate"] > 0 for t in timing)
+    resolved = json.loads(frame["resolved"][0])
+    assert resolved["evaluate_on"] == TINY["network"]
+    assert resolved["init"] == "noise"
+    assert resolved["options"]["iterations"] == 2
+    assert resolved["score"]["sigma"] == 3.0
+
+
+def test_trials_fail_with_the_scores_they_rest_on(tmp_path, monkeypatch):
+    from bilp_core import indicators
+
+    def diverge(*_, **__):
+        raise FloatingPointError("the probe diverged")
+
+    monkeypatch.setattr(indicators, "score", diverge)
+    todo = grid(**TINY, criterion="loss", score={"trials": 1, "epochs": 1}, ratio=[0.0, 0.5, 0.9])
+    with pytest.warns(UserWarning, match=r"2 of 3 trials failed(.|\n)*ratio=0.5(.|\n)*the probe diverged"):
+        frame = run(todo, tmp_path, InlineEngine(), allow_failures=True)
+    assert frame["ratio"].tolist() == [0.0]
+
+
+def test_rows_show_the_settings_asked_for(tmp_path):
+    todo = grid(data="digits", criterion=["random", "loss"], ratio=[0.0, 0.5])
+    frame = run(todo, tmp_path, InlineEngine(), execute=quick)
+    assert list(zip(frame["criterion"], frame["ratio"], strict=True)) == [
+        ("random", 0.0), ("random", 0.5), ("loss", 0.0), ("loss", 0.5),
+    ]  # fmt: skip
+    assert len(list((tmp_path / "records").iterdir())) == 3  # full data ran once
+
+
+def test_lines_for_a_log(tmp_path, capsys):
+    with pytest.raises(TrialsFailed):
+        run(grid(data="digits", seed=[0, 1]), tmp_path, InlineEngine(), execute=bad_luck)
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == "trials: 2 to run, 1 at a time"
+    assert second.startswith("trials: 1/2 done: data=digits method=dc seed=0, ")
+    assert second.endswith(" left")
+    assert third.startswith("trials: 2/2 FAILED (the loss is nan): data=digits method=dc seed=1")
+    run(grid(data="digits", seed=[0, 3]), tmp_path, InlineEngine(), progress=False, execute=bad_luck)
+    assert capsys.readouterr().err == ""
 
 
 def test_failures_are_told_and_lose_nothing(tmp_path):
@@ -181,7 +264,8 @@ def test_failures_are_told_and_lose_nothing(tmp_path):
         assert "2 of 5 trials failed" in message
         assert "seed=1: FloatingPointError: the loss is nan" in message
         assert "seed=2: WorkerDied" in message
-        frame = run(todo, tmp_path, engine, execute=bad_luck, allow_failures=True)
+        with pytest.warns(UserWarning, match="2 of 5 trials failed"):
+            frame = run(todo, tmp_path, engine, execute=bad_luck, allow_failures=True)
         assert sorted(frame["seed"]) == [0, 3, 4]
     finally:
         engine.close()
@@ -219,7 +303,7 @@ def test_two_processes_share_a_store(tmp_path):
     program = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from bilp_core.trials import grid, run\nfrom tests.test_trials import quick\n"
-        "run(grid(data='digits', seed=range(200)), sys.argv[1], 'inline', execute=quick)"
+        "run(grid(data='digits', seed=range(60)), sys.argv[1], 'inline', execute=quick)"
     )
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH120, PTH100
     pair = [
@@ -227,10 +311,38 @@ def test_two_processes_share_a_store(tmp_path):
         for _ in range(2)
     ]
     assert [process.wait(120) for process in pair] == [0, 0]
-    frame = run(grid(data="digits", seed=range(200)), tmp_path, InlineEngine(), execute=bad_luck)
-    assert len(frame) == 200
+    frame = run(grid(data="digits", seed=range(60)), tmp_path, InlineEngine(), execute=bad_luck)
+    assert len(frame) == 60
     assert not list(tmp_path.rglob("*.corrupt"))
     assert not list(tmp_path.rglob(".*"))
+
+
+def test_an_interrupted_run_keeps_what_is_finished(tmp_path):
+    """Ctrl-C: workers end at once, with the trial they are at."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from bilp_core.trials import grid, run\nfrom tests.test_trials import slow\n"
+        "run(grid(data='digits', seed=range(100)), sys.argv[1], 'local', execute=slow)"
+    )
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH120, PTH100
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path), here], cwd=here, stderr=subprocess.PIPE, text=True
+    )
+    folder, deadline = tmp_path / "records", time.monotonic() + 120
+    while len(list(folder.glob("*.json"))) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == -signal.SIGINT
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert "FAILED" not in said
+    finished = sorted(path.name for path in folder.iterdir())
+    assert 2 <= len(finished) < 100
+    assert all(json.loads((folder / name).read_text())["accuracies"] for name in finished)
+    time.sleep(1)
+    assert sorted(path.name for path in folder.iterdir()) == finished
 
 
 def test_reading_records_needs_no_torch(tmp_path):
