@@ -26,6 +26,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
+from bilp_core.comparable import max_pruning_ratio
 from bilp_core.errors import InputError
 from bilp_core.paths import root
 
@@ -105,13 +106,11 @@ def measured(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def max_ratios(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Maximum pruning ratio of each experiment, in per cent, see `pruning.max_pruning_ratio`.
+    """Maximum pruning ratio of each experiment, in per cent, see `comparable.max_pruning_ratio`.
 
     by : the setting columns that tell experiments apart, without ratio.
     Experiments without full-data trials, or without pruned ones, are left out.
     """
-    from bilp_core.pruning import max_pruning_ratio  # imports torch
-
     nothing = pd.DataFrame(columns=[*by, "value", "std"])
     if records.empty:
         return nothing

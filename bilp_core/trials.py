@@ -374,7 +374,7 @@ def _run_pending(
     uses = Counter(t.synthetic_key for t in pending)
     shared = {t.synthetic_key: t for t in pending if uses[t.synthetic_key] > 1}
     missing = [t for key, t in shared.items() if not store.synthetic_path(key).exists()]
-    prepare(make_synthetic, missing, lambda t: t.synthetic_key, "synthetic sets")
+    prepare(share_synthetic, missing, lambda t: t.synthetic_key, "synthetic sets")
     return failures + _gather(runner, run_trial, pending, where, "trials", show)
 
 
@@ -458,8 +458,6 @@ def export(records: pd.DataFrame, path: str | Path) -> None:
 
 def check(trials: Sequence[Trial]) -> None:
     """All that can be known to fail before anything long: names, options, networks, data sets (InputError)."""
-    import torch
-
     from . import distill, indicators, pruning
     from .evaluate import protocol
     from .networks import evaluation_spec, network
@@ -474,9 +472,8 @@ def check(trials: Sequence[Trial]) -> None:
             if trial.init is not None and trial.init not in INITS:
                 raise InputError(f"init = {trial.init!r}: must be one of {', '.join(INITS)}")
             judge = trial.evaluate_on or evaluation_spec(trial.network)
-            with torch.device("meta"):  # shapes only, no weights
-                for spec in {trial.network, judge}:
-                    network(spec, splits.train.shape, splits.train.num_classes)
+            for spec in {trial.network, judge}:
+                network(spec, splits.train.shape, splits.train.num_classes)
             protocol(trial.method, splits.test, judge, **trial.evaluation).recipe()
             counts = splits.train.counts().tolist()
             if trial.stratum is not None and min(counts) < 10:
@@ -565,6 +562,11 @@ def make_synthetic(trial: Trial, where: str) -> SyntheticSet:
     return made
 
 
+def share_synthetic(trial: Trial, where: str) -> None:
+    """`make_synthetic` as a job: nothing goes back to the caller, who may not have torch loaded."""
+    make_synthetic(trial, where)
+
+
 def run_trial(trial: Trial, where: str) -> dict[str, Any]:
     """Score (or reuse), prune, distil (or reuse), evaluate; the record is stored and returned.
 
@@ -630,7 +632,7 @@ def provenance(place: str) -> dict[str, Any]:
     return {
         "device": name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"bilp_core": __version__, "python": platform.python_version(), "torch": torch.__version__},
+        "versions": {"bilp_core": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
         "commit": commit(),
     }
 
