@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
 from .errors import InputError
@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.device != "auto":
             os.environ["BILP_DEVICE"] = args.device
         args.run(args)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("bilp: interrupted; what was finished is kept", file=sys.stderr)
         return 130
@@ -55,6 +56,8 @@ def _data_list(_: argparse.Namespace) -> None:
 def _data_check(args: argparse.Namespace) -> None:
     from .data import check
 
+    if args.json and args.json != "-":
+        check_output(args.json)
     report = check(_load(args))
     if args.json:
         _write_json(report, args.json)
@@ -237,26 +240,44 @@ def _is_exponent(text: str) -> bool:
 
 
 def _array(path: str, key: str | None) -> Any:
+    """The array in an .npy file, or the one called `key` in an .npz file."""
     import zipfile
 
     import numpy as np
 
     try:
         loaded = np.load(path, allow_pickle=False)
-        return loaded if key is None else loaded[key]
+        if isinstance(loaded, np.ndarray):
+            return loaded if key is None else _refuse(path, "holds a single array: it is not what `bilp score` writes")
+        with loaded:
+            if key is None:
+                _refuse(path, "holds named arrays: it is not what `bilp prune` writes")
+            if key not in loaded:
+                _refuse(path, f"holds no array {key!r}: it is not what `bilp score` writes")
+            return loaded[key]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except KeyError:
-        raise InputError(f"{path} holds no array {key!r}: it is not what `bilp score` writes") from None
-    except (OSError, ValueError, EOFError, IndexError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile):  # NumPy's words are about pickles, which we never read
+        raise InputError(f"{path} cannot be read: it is damaged, or no file of NumPy arrays") from None
+
+
+def _refuse(path: str, why: str) -> NoReturn:
+    raise InputError(f"{path} {why}")
 
 
 def _read_scores(path: str, labels: Any) -> Any:
     """Scores that belong to the training split with these labels."""
+    import numpy as np
+
     scores, own = _array(path, "scores"), _array(path, "labels")
+    if scores.ndim != 1 or not np.issubdtype(scores.dtype, np.floating):
+        _refuse(path, f"holds scores {scores.dtype} {list(scores.shape)}: must be one row of real numbers")
     if scores.shape != labels.shape or own.shape != labels.shape or (own != labels).any():
-        raise InputError(f"{path} holds scores of {len(scores)} samples of other data: its labels do not match DATA")
+        _refuse(path, f"holds scores of {len(scores)} samples of other data: its labels do not match DATA")
     return scores
 
 
@@ -368,10 +389,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**31:
-        raise argparse.ArgumentTypeError(f"{value} is not in 0..{2**31 - 1}")
-    return value
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number in 0..{2**31 - 1}")
+    return int(text)
 
 
 if __name__ == "__main__":

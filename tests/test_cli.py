@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from bilp_core.cli import main
+from bilp_core.data import load
 
 SMALL = ["--network", "convnet:depth=1,width=4"]
 
@@ -113,12 +115,18 @@ def test_lists(here, capsys):
         (["prune", "digits", "--ratio", "0.5", "--out", "a.npy"], "needs --scores"),
         (["prune", "digits", "--scores", "no.npz", "--ratio", "0.5", "--out", "a.npy"], "no.npz: no such file"),
         (["prune", "digits", "--scores", "junk", "--ratio", "0.5", "--out", "a.npy"], "junk cannot be read"),
+        (["prune", "digits", "--scores", "cut.npz", "--ratio", "0.5", "--out", "a.npy"], "cut.npz cannot be read"),
+        (["prune", "digits", "--scores", "far.npy", "--ratio", "0.5", "--out", "a.npy"], "holds a single array"),
+        (["prune", "digits", "--scores", "words.npz", "--ratio", "0.5", "--out", "a.npy"], "one row of real numbers"),
+        (["prune", "digits", "--scores", "half.npz", "--ratio", "0.5", "--out", "a.npy"], "no array 'labels'"),
         (["prune", "digits", "--scores", "other.npz", "--ratio", "0.5", "--out", "a.npy"], "do not match DATA"),
         (["prune", "digits", "--drop", "random", "--ratio", "1", "--out", "a.npy"], r"ratio = 1.0"),
         (["distill", "digits", "--method", "dcc", "--out", "a.safetensors"], "method 'dcc' is unknown"),
         (["distill", "digits", "--keep", "far.npy", "--out", "a.safetensors"], "index 5000 is not in 0..1351"),
         (["distill", "digits", "--keep", "twice.npy", "--out", "a.safetensors"], "twice"),
         (["distill", "digits", "--keep", "float.npy", "--out", "a.safetensors"], "whole numbers"),
+        (["distill", "digits", "--keep", "other.npz", "--out", "a.safetensors"], "holds named arrays"),
+        (["distill", "digits", "--keep", "few.npy", "--out", "a.safetensors", *SMALL], "class '.' has no samples left"),
         (["distill", "digits", "--ipc", "0", "--out", "a.safetensors"], "ipc = 0"),
         (["distill", "digits", "--init", "zero", "--out", "a.safetensors"], "init = 'zero'"),
         (["distill", "digits", "--network", "vgg11", "--out", "a.safetensors"], "needs images of at least"),
@@ -135,13 +143,15 @@ def test_wrong_input(words, message, here, capsys, monkeypatch):
     monkeypatch.setenv("BILP_ROOT", str(root()))
     (here / "junk").write_bytes(b"no array")
     np.savez(here / "other.npz", scores=np.zeros(5), labels=np.zeros(5, np.int64))
+    (here / "cut.npz").write_bytes((here / "other.npz").read_bytes()[:300])
+    np.savez(here / "words.npz", scores=np.array(["a"] * 1352), labels=np.zeros(1352, np.int64))
+    np.savez(here / "half.npz", scores=np.zeros(1352))
+    np.save(here / "few.npy", np.array([0, 1]))
     np.save(here / "far.npy", np.array([0, 5000]))
     np.save(here / "twice.npy", np.array([1, 1]))
     np.save(here / "float.npy", np.array([0.5]))
     assert main(words) == 2
     error = capsys.readouterr().err
-    import re
-
     assert re.search(f"^bilp: error: .*{message}", error, re.MULTILINE), error
     assert "Traceback" not in error
 
@@ -151,6 +161,66 @@ def test_usage_errors_exit_with_2(capsys):
         with pytest.raises(SystemExit) as end:
             main(words)
         assert end.value.code == 2
+
+
+def test_both_ends_can_go(here):
+    labels = load("digits").train.labels.numpy()
+    scores = np.arange(len(labels), dtype=np.float32)
+    np.savez("scores.npz", scores=scores, labels=labels)
+    kept = {}
+    for drop in ("largest", "smallest"):
+        assert (
+            main(["prune", "digits", "--scores", "scores.npz", "--ratio", "0.5", "--drop", drop, "--out", "k.npy"]) == 0
+        )
+        kept[drop] = np.load("k.npy")
+    assert kept["largest"].mean() < scores.mean() < kept["smallest"].mean()
+
+
+def test_a_set_of_other_classes_is_refused(here, capsys):
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (here / "pets" / split / name).mkdir(parents=True)
+            for i in range(2):
+                Image.new("L", (8, 8), 100 + i).save(here / "pets" / split / name / f"{i}.png")
+    assert main(["distill", "digits", "--set", "iterations=1", "--out", "s.safetensors", *SMALL]) == 0
+    assert main(["evaluate", "s.safetensors", "pets"]) == 2
+    assert "they must be the same classes" in capsys.readouterr().err
+
+
+def test_a_failure_exits_with_1(here, capsys):
+    wild = ["iterations=3", "image_lr=1e30"]
+    assert main(["distill", "digits", "--method", "dm", "--set", *wild, "--out", "s.safetensors", *SMALL]) == 1
+    error = capsys.readouterr().err
+    assert re.search("^bilp: error: dm: .* lower image_lr", error, re.MULTILINE)
+    assert not (here / "s.safetensors").exists()
+
+
+def test_an_interrupt_exits_with_130(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bilp_core.cli._methods", interrupted)
+    assert main(["methods"]) == 130
+    assert capsys.readouterr().err.startswith("bilp: interrupted")
+
+
+def test_a_reader_that_goes_away_is_no_error(here):
+    """bilp data list | true"""
+    command = f"{sys.executable} -m bilp_core.cli data list | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert done.returncode in (0, 1)  # 0 where the pipe held it all before the reader went
+
+
+def test_every_command_explains_itself(capsys):
+    for words in (["data", "check"], ["score"], ["prune"], ["distill"], ["evaluate"], ["run"], ["book"]):
+        with pytest.raises(SystemExit) as end:
+            main([*words, "--help"])
+        assert end.value.code == 0
+        shown = capsys.readouterr().out
+        assert f"usage: bilp {' '.join(words)}" in shown
+        assert "--debug" in shown
 
 
 def test_debug_shows_the_traceback(here):
