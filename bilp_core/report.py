@@ -387,10 +387,11 @@ def _band(axis: Axes, row: pd.DataFrame, label: str) -> None:
     """Mean ± standard deviation of one value, across the axis; nothing where there is no value."""
     if row.empty:
         return
-    mean, std = row["value"].iloc[0], row["std"].fillna(0).iloc[0]
+    mean, std = row["value"].iloc[0], row["std"].iloc[0]
     grey = 0.88 - 0.2 * len(axis.patches)  # a second band is darker
-    axis.axhspan(mean - std, mean + std, color=str(grey), zorder=0, label=f"{label}, mean ± std")
-    axis.axhline(mean, color="0.45", linewidth=1, zorder=1)
+    if std > 0:
+        axis.axhspan(mean - std, mean + std, color=str(grey), zorder=0, label=f"{label}, mean ± std")
+    axis.axhline(mean, color="0.45", linewidth=1, zorder=1, label=None if std > 0 else label)
 
 
 def _errorbar(axis: Axes, x: pd.Series, values: pd.DataFrame, look: tuple, label: Any) -> None:
@@ -405,7 +406,7 @@ def _legend(figure: Figure) -> None:
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False)
 
 
-def image_grid(panels: Mapping[str, Mapping[str, Any]], scale: float = 0.45) -> Figure:
+def image_grid(panels: Mapping[str, Mapping[str, Any]], scale: float = 0.39) -> Figure:
     """Images side by side: one panel a key, in it one labelled row of images a key.
 
     panels : {panel title: {row label: images [n, C, H, W]}}; uint8, or floats in 0..1. C is 1 or 3.
