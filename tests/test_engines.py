@@ -1,4 +1,6 @@
 import os
+import signal
+import sys
 import time
 
 import pytest
@@ -18,6 +20,31 @@ def die():
 
 def fail():
     raise KeyError("broken")
+
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Stubborn(Exception):
+    """Cannot be unpickled: it does not pass on what it was made with."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def fail_stubbornly():
+    raise Stubborn("this", "that")
+
+
+def chatter():
+    print("a line on standard output")
+    os.write(1, b"and one from below Python")
+    return sys.stdin.read()
+
+
+def sleep_long():
+    time.sleep(600)
 
 
 def about_me(_=None):
@@ -80,6 +107,50 @@ def test_engines_by_name(monkeypatch):
     assert isinstance(engines.engine(), InlineEngine)
     with pytest.raises(InputError, match="engine is 'moon'"):
         engines.engine("moon")
+
+
+def test_a_killed_worker_is_explained():
+    with LocalEngine(1) as engine, pytest.raises(WorkerDied, match=r"killed \(SIGKILL\): out of memory, perhaps"):
+        engine.submit(killed).result()
+
+
+def test_errors_come_back_with_their_traceback():
+    with LocalEngine(1) as engine:
+        error = engine.submit(fail).exception()
+        assert any("in fail" in note for note in error.__notes__)
+        with pytest.raises(RuntimeError, match="Stubborn: this and that"):
+            engine.submit(fail_stubbornly).result()
+
+
+def test_what_a_job_prints_or_reads_does_not_meet_the_replies():
+    with LocalEngine(1) as engine:
+        assert engine.submit(chatter).result() == ""
+        assert engine.submit(double, (1,)).result() == 2
+
+
+def test_jobs_must_be_importable():
+    with LocalEngine(1) as engine, pytest.raises(InputError, match="must be able to import it"):
+        engine.submit(lambda: 1)
+
+
+def test_the_cores_are_shared_among_cpu_workers(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with LocalEngine(1) as alone, LocalEngine(2 * (os.cpu_count() or 1)) as many:
+        assert alone.submit(about_me).result()[2] is None
+        assert many.submit(about_me).result()[2] == "1"
+
+
+def test_a_closed_engine_starts_anew():
+    engine = LocalEngine(1)
+    running = engine.submit(sleep_long)
+    while not running.running():
+        time.sleep(0.01)
+    engine.close()
+    with pytest.raises(WorkerDied):
+        running.result(timeout=30)
+    assert engine.submit(double, (4,)).result(timeout=60) == 8
+    engine.close()
 
 
 def test_close_cancels_what_waits():

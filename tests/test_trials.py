@@ -345,6 +345,18 @@ def test_an_interrupted_run_keeps_what_is_finished(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == finished
 
 
+def test_a_run_leaves_torch_to_its_workers(tmp_path):
+    """From a script without a main guard; two trials that share a synthetic set."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from bilp_core.trials import grid, run\nfrom tests.test_trials import TINY\n"
+        "frame = run(grid(**TINY, evaluate_on=[None, 'mlp']), sys.argv[1], 'local')\n"
+        "assert len(frame) == 2\nassert 'torch' not in sys.modules"
+    )
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH120, PTH100
+    subprocess.run([sys.executable, "-c", program, str(tmp_path), here], cwd=here, check=True)
+
+
 def test_reading_records_needs_no_torch(tmp_path):
     run([Trial("digits")], tmp_path, InlineEngine(), execute=quick)
     program = (
