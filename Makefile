@@ -72,7 +72,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV); torch is large, so this takes minutes."
 ifdef UV
 	test -x $(BIN)/python || uv venv --quiet --python "$$(command -v $(PYTHON))" $(VENV)
-	uv pip install --python $(BIN)/python --require-hashes -r requirements.lock
+	uv pip install --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 else
 	$(PYTHON) -m venv $(VENV) || { \
