@@ -22,9 +22,7 @@ def relative_diversity(points: Tensor, labels: Tensor, subset: Tensor) -> Tensor
         members = labels == c
         part = flat[members & chosen]
         if len(part) < 2:
-            raise InputError(
-                f"class {int(c)}: {len(part)} samples in the subset; a distance needs at least 2"
-            )
+            raise InputError(f"class {int(c)}: {len(part)} samples in the subset; a distance needs at least 2")
         whole = torch.pdist(flat[members]).mean()
         if whole == 0:
             raise InputError(f"class {int(c)}: all its samples are equal, so its diversity is not defined")

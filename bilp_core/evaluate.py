@@ -10,7 +10,7 @@ from .errors import InputError
 from .networks import parse
 from .options import merged
 from .synthetic import SyntheticSet
-from .training import Ensemble, Recipe, TensorSamples, fit, measure
+from .training import Ensemble, Recipe, TensorSamples, fit, measure, seeds
 
 Progress = Callable[[int, int, str], None]
 
@@ -113,7 +113,7 @@ def evaluate(
         network,
         test_data.shape,
         test_data.num_classes,
-        [seed * 100_003 + k for k in range(repeats)],
+        seeds("evaluation", seed, repeats),
         device,
         batch=min(len(samples), protocol.batch),
         positions=repeats * area * (recipe.epochs * len(samples) + tests * len(test_data)),

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from .data import ImageData
 from .errors import InputError
 from .options import merged
-from .training import Ensemble, Recipe, fit
+from .training import Ensemble, Recipe, fit, seeds
 
 Progress = Callable[[int, int, str], None]
 
@@ -78,7 +78,7 @@ def loss_curves(data: ImageData, probe: Probe, seed: int, progress: Progress | N
         probe.network,
         data.shape,
         data.num_classes,
-        [seed * 100_003 + k for k in range(probe.trials)],
+        seeds("probe", seed, probe.trials),
         data.device,
         batch=probe.batch,
         positions=probe.trials * probe.epochs * len(data) * area,

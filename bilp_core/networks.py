@@ -104,9 +104,7 @@ def convnet(
 
 def mlp(shape: Shape) -> nn.Sequential:
     """Two hidden layers of 128."""
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(math.prod(shape), 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU()
-    )
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU())
 
 
 def lenet(shape: Shape) -> nn.Sequential:
@@ -230,8 +228,7 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
         if isinstance(values, range):
             if not (value.isascii() and value.isdecimal() and int(value) in values):
                 raise InputError(
-                    f"network {spec!r}: {key} must be a whole number from {values[0]} to {values[-1]}, "
-                    f"got {value!r}"
+                    f"network {spec!r}: {key} must be a whole number from {values[0]} to {values[-1]}, got {value!r}"
                 )
             options[key] = int(value)
         else:
@@ -266,9 +263,7 @@ def network(spec: str, shape: Shape, num_classes: int) -> Network:
     """
     name, options = parse(spec)
     if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
-        raise InputError(
-            f"image shape must be three positive integers (channels, height, width), got {shape}"
-        )
+        raise InputError(f"image shape must be three positive integers (channels, height, width), got {shape}")
     if num_classes < 1:
         raise InputError(f"number of classes must be at least 1, got {num_classes}")
     try:

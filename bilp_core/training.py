@@ -6,6 +6,7 @@ in chunks that fit the cache. Either way network k draws its weights, its batch 
 generator k alone, so K networks trained together give what K separate trainings give.
 """
 
+import hashlib
 import math
 import os
 import shutil
@@ -103,6 +104,12 @@ def split(images: Tensor) -> tuple[Tensor, ...]:
     if images.device.type != "cpu":
         return (images,)
     return images.split(max(1, CHUNK // (images.shape[-2] * images.shape[-1])))
+
+
+def seeds(purpose: str, seed: int, count: int) -> list[int]:
+    """`count` seeds that follow from `seed`; other purposes have others, so that no two share their networks."""
+    digests = (hashlib.sha256(f"{purpose} {seed} {k}".encode()).digest() for k in range(count))
+    return [int.from_bytes(digest[:7], "big") for digest in digests]
 
 
 class Ensemble:

@@ -103,7 +103,7 @@ class Trial:
     def score_key(self) -> str:
         """Stands for what decides the scores; random ones differ by seed."""
         parts = {name: getattr(self, name) for name in ("data", "size", "criterion", "score")}
-        return _hash({**parts, "seed": self.seed if self.criterion == "random" else 0})
+        return _hash({**parts, "folder": _stamp(self.data), "seed": self.seed if self.criterion == "random" else 0})
 
     @property
     def synthetic_key(self) -> str:
@@ -124,12 +124,26 @@ class Trial:
 
     def _canonical(self) -> dict[str, Any]:
         """The settings, but the default wherever a setting makes no difference: the same work, the same key."""
-        settings = asdict(self)
+        settings = {**asdict(self), "folder": _stamp(self.data)}
         if not self.prunes:
             settings |= {"criterion": "random", "score": {}}
         if self.ratio == 0 or self.criterion == "random":
             settings["drop"] = "largest"
         return settings
+
+
+@lru_cache(maxsize=8)
+def _stamp(data: str) -> str | None:
+    """Stands for a folder's files, their sizes and times, so that a changed folder makes new trials."""
+    if not Path(data).is_dir():
+        return None
+    from .folders import read_folder
+
+    try:
+        fingerprint, _ = read_folder(Path(data), None)
+    except InputError:
+        return None  # said by `check`, before anything runs
+    return hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
 
 
 def _typed(name: str, value: Any, kind: str) -> Any:
@@ -532,8 +546,8 @@ def kept_indices(trial: Trial, train: ImageData, store: Store) -> Tensor:
         scores = score(train, "random", seed=trial.seed)
     else:
         stored = store.scores(trial.score_key)
-        if stored is None or len(stored[1]) != len(train) or (torch.from_numpy(stored[1]) != labels).any():
-            compute_scores(trial, str(store.path))  # none yet, or the folder's images have changed
+        if stored is None:
+            compute_scores(trial, str(store.path))
             stored = store.scores(trial.score_key)
         assert stored is not None
         scores = torch.from_numpy(stored[0])

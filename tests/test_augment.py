@@ -105,9 +105,7 @@ def test_dc_crop_moves_in_the_mean_colour_of_its_mini_batch() -> None:
     shifts = forced("dc:crop", (1, 0), (0, -4), (0, 3), (-2, 0))
     result = apply(x, Draw(shifts.ops, shifts.chosen, shifts.parameters, groups=2))
     means = [x[:2].mean((0, 2, 3)), x[2:].mean((0, 2, 3))]
-    torch.testing.assert_close(
-        result[0], torch.cat([x[0, :, 1:], means[0].expand(1, 8, 3).permute(2, 0, 1)], 1)
-    )
+    torch.testing.assert_close(result[0], torch.cat([x[0, :, 1:], means[0].expand(1, 8, 3).permute(2, 0, 1)], 1))
     torch.testing.assert_close(result[1, :, :, :4], means[0].expand(8, 4, 3).permute(2, 0, 1))
     torch.testing.assert_close(result[2, :, :, 5:], means[1].expand(8, 3, 3).permute(2, 0, 1))
     torch.testing.assert_close(result[3, :, 2:], x[3, :, :-2])

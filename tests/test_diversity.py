@@ -27,9 +27,7 @@ def test_random_subsets_have_one_on_average_whatever_their_size():
     points = torch.randn(40, 2, generator=rng)
     labels = torch.zeros(40, dtype=torch.int64)
     for size in (3, 10):
-        draws = [
-            relative_diversity(points, labels, torch.randperm(40, generator=rng)[:size]) for _ in range(400)
-        ]
+        draws = [relative_diversity(points, labels, torch.randperm(40, generator=rng)[:size]) for _ in range(400)]
         assert torch.stack(draws).mean() == pytest.approx(1, abs=0.05)
 
 

@@ -1,11 +1,12 @@
 import pytest
 import torch
-from bilp_core.data import load
 
+from bilp_core.data import load
 from bilp_core.errors import InputError
 from bilp_core.evaluate import evaluate, protocol
 from bilp_core.networks import initialise, network
 from bilp_core.synthetic import SyntheticSet, initial
+from bilp_core.training import seeds
 
 NET = "convnet:depth=2,width=8"
 
@@ -81,7 +82,7 @@ def test_no_training_gives_the_untrained_network(digits, synthetic):
     recipe = protocol("dc", digits.test, epochs=1, lr=0.0, weight_decay=0.0, augment="none")
     got = evaluate(synthetic, digits.test, network=NET, protocol=recipe, repeats=1, seed=0)
     net = network(NET, digits.test.shape, 10)
-    initialise(net, torch.Generator().manual_seed(0))
+    initialise(net, torch.Generator().manual_seed(seeds("evaluation", 0, 1)[0]))
     expected = (net(digits.test.batch()).argmax(1) == digits.test.labels).float().mean()
     assert got.values[0] == pytest.approx(expected.item(), abs=1e-3)
 

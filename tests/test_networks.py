@@ -119,9 +119,7 @@ def test_digits_are_told_apart(spec: str) -> None:
     ],
 )
 def test_too_small_images_are_refused(spec: str, shape: tuple[int, int, int], least: str) -> None:
-    with pytest.raises(
-        InputError, match=f"'{spec}' needs images of at least {least} pixels, got {shape[1]}x"
-    ):
+    with pytest.raises(InputError, match=f"'{spec}' needs images of at least {least} pixels, got {shape[1]}x"):
         network(spec, shape, 10)
     side = int(least.split("x")[0])
     network(spec, (shape[0], side, side), 10)

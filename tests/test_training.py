@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from bilp_core import training
 from bilp_core.errors import InputError
 from bilp_core.networks import initialise, network
-from bilp_core.training import Ensemble, Recipe, TensorSamples, fit, measure
+from bilp_core.training import Ensemble, Recipe, TensorSamples, fit, measure, seeds
 
 SHAPE = (1, 8, 8)
 
@@ -48,7 +48,7 @@ def test_equals_plain_pytorch(samples):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        expected.append(float(loss))
+        expected.append(loss.item())
         if epoch == 2:
             optimizer = torch.optim.SGD(net.parameters(), lr=lr * 0.1, momentum=0.9, weight_decay=1e-3)
     history, _ = trained("convnet:depth=2,width=8", samples, [7], recipe, stacked=False)
@@ -147,6 +147,12 @@ def test_compiled_gives_the_same(samples, monkeypatch):
 def test_bad_recipes(change, message):
     with pytest.raises(InputError, match=message):
         Recipe(**{"epochs": 1, "lr": 0.1, **change})
+
+
+def test_seeds_differ_by_purpose_seed_and_place():
+    many = seeds("probe", 0, 5) + seeds("evaluation", 0, 5) + seeds("probe", 1, 5)
+    assert len(set(many)) == 15
+    assert seeds("probe", 0, 2) == seeds("probe", 0, 5)[:2]
 
 
 def test_bad_compile_switch(monkeypatch):

@@ -380,3 +380,20 @@ def test_export_and_read_back(tmp_path):
 def test_an_unknown_engine():
     with pytest.raises(InputError, match="engine is 'slurm'; allowed: local, inline"):
         run([Trial("digits", seed=99999)], "nowhere", "slurm")
+
+
+def test_a_changed_folder_makes_new_trials(tmp_path):
+    from PIL import Image
+
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            for i in range(2):
+                Image.new("L", (8, 8), 40 * i).save(tmp_path / "set" / split / name / f"{i}.png")
+    folder = str(tmp_path / "set")
+    before = Trial(folder).key
+    assert Trial(folder).key == before
+    Image.new("L", (8, 8), 99).save(tmp_path / "set" / "train" / "a" / "new.png")
+    trials._stamp.cache_clear()  # another process
+    assert Trial(folder).key != before
+    assert Trial(folder).score_key != before
