@@ -312,13 +312,13 @@ class TrialsFailed(RuntimeError):
         super().__init__("\n".join([f"{len(lines)} of {total} trials failed; the others are stored.", *lines]))
 
 
-def describe(trial: Trial) -> str:
-    """The settings that differ from the defaults, on one line."""
-    standard = Trial(trial.data)
+def describe(trial: Trial, among: Sequence[Trial] = ()) -> str:
+    """On one line, the settings that tell a trial from those `among`; by default, all that are not standard."""
+    others = among if len(among) > 1 else [Trial("")]
     parts = [
         f"{f.name}={getattr(trial, f.name)}"
         for f in fields(Trial)
-        if f.name in ("data", "method", "seed") or getattr(trial, f.name) != getattr(standard, f.name)
+        if any(getattr(trial, f.name) != getattr(other, f.name) for other in others)
     ]
     return " ".join(parts)
 
@@ -424,7 +424,7 @@ def _gather(
                     if show:
                         outcome = "done" if error is None else f"FAILED ({error})"
                         bar(done + sum(running.values()), total)
-                        bar.line(f"{label}: {done}/{total} {outcome}: {describe(trial)}{bar.times(done, total)}")
+                        bar.line(f"{label}: {done}/{total} {outcome}: {describe(trial, trials)}{bar.times(done, total)}")
             finally:
                 finished.release()
 
@@ -478,6 +478,7 @@ def check(trials: Sequence[Trial]) -> None:
     from .synthetic import INITS
 
     device()
+    commit()
     for trial in trials:
         try:
             distill.make(trial.method, **trial.options)
@@ -591,6 +592,7 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
     from .indicators import resolve
     from .networks import evaluation_spec
 
+    commit()  # of the code that is loaded now: the checkout may have moved on when the record is written
     store = Store(where)
     stored = store.get(trial)
     if stored is not None:  # another process was quicker
