@@ -314,7 +314,7 @@ class TrialsFailed(RuntimeError):
 
 def describe(trial: Trial, among: Sequence[Trial] = ()) -> str:
     """On one line, the settings that tell a trial from those `among`; by default, all that are not standard."""
-    others = among if len(among) > 1 else [Trial("")]
+    others = among if len(among) > 1 else [Trial("any")]
     parts = [
         f"{f.name}={getattr(trial, f.name)}"
         for f in fields(Trial)
@@ -424,7 +424,9 @@ def _gather(
                     if show:
                         outcome = "done" if error is None else f"FAILED ({error})"
                         bar(done + sum(running.values()), total)
-                        bar.line(f"{label}: {done}/{total} {outcome}: {describe(trial, trials)}{bar.times(done, total)}")
+                        bar.line(
+                            f"{label}: {done}/{total} {outcome}: {describe(trial, trials)}{bar.times(done, total)}"
+                        )
             finally:
                 finished.release()
 

@@ -247,9 +247,9 @@ def test_lines_for_a_log(tmp_path, capsys):
         run(grid(data="digits", seed=[0, 1]), tmp_path, InlineEngine(), execute=bad_luck)
     first, second, third = capsys.readouterr().err.splitlines()
     assert first == "trials: 2 to run, 1 at a time"
-    assert second.startswith("trials: 1/2 done: data=digits method=dc seed=0, ")
+    assert second.startswith("trials: 1/2 done: seed=0, ")
     assert second.endswith(" left")
-    assert third.startswith("trials: 2/2 FAILED (the loss is nan): data=digits method=dc seed=1")
+    assert third.startswith("trials: 2/2 FAILED (the loss is nan): seed=1")
     run(grid(data="digits", seed=[0, 3]), tmp_path, InlineEngine(), progress=False, execute=bad_luck)
     assert capsys.readouterr().err == ""
 
