@@ -15,7 +15,7 @@ same one-row draw are augmented alike: that is the Siamese part.
 
 With `dc:` before the list the words are DC's, and one is drawn for EACH image:
 
-    crop     whole pixels, -4 to 3 both ways            shift, the batch's mean colour moving in
+    crop     whole pixels, -4 to 3 (-1 to 0 at 8x8)     shift, the batch's mean colour moving in
     scale    height and width, each [.8, 1.2)           magnifies; zeros outside
     rotate   whole degrees, -45 to 44                   about the centre, the batch's mean colour outside
     noise    -                                          adds normal noise of standard deviation .001
@@ -129,7 +129,8 @@ def _ranges(ops: tuple[str, ...], size: tuple[int, int], device: torch.device) -
             case "rotate":
                 row = [(-15, 30, False)]
             case "dc:crop":
-                row = [(-4, 8, True)] * 2
+                # the reference's 4 pixels, for images of 28 and more; a seventh of a smaller side
+                row = [(-reach, 2 * reach, True) for reach in (min(4, round(side / 7)) for side in size)]
             case "dc:scale":
                 row = [(0.8, 0.4, False)] * 2
             case "dc:rotate":

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .data import ImageData, Splits
     from .synthetic import SyntheticSet
 
-REVISION = 1  # raised when the library changes so that stored numbers are no longer what it would give
+REVISION = 2  # raised when the library changes so that stored numbers are no longer what it would give
 
 
 @dataclass(frozen=True)
