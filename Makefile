@@ -18,8 +18,6 @@ help:  ## this list
 
 setup: $(STAMP)  ## the environment .venv, as locked (the targets below do it when needed)
 
-# The quick trials are small: two at a time suit two cores.
-book: export BILP_SLOTS ?= 2
 book: $(STAMP)  ## execute what changed, render, print the page to open (PRESET=quick)
 	$(BIN)/bilp book --preset $(PRESET)
 

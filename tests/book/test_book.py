@@ -204,6 +204,7 @@ def test_notebooks_are_filled_in_and_nobodys_work_is_overwritten(project, capsys
 
 def test_a_kernel_that_does_not_start_is_tried_once_more(monkeypatch, tmp_path):
     statuses = [execution.KERNEL_DID_NOT_START, 0]
+    monkeypatch.setenv("BILP_DEVICE", "cpu")  # no nvidia-smi is asked
     monkeypatch.setattr(
         execution.subprocess,
         "run",
