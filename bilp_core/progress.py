@@ -22,10 +22,10 @@ class Progress:
     """Call it with (done, total, note); use it as a context manager, so that the bar is closed.
 
     label : what is being done, before the bar or the line.
-    every : least seconds between two lines of a log; None = only what `line` is given.
+    every : least seconds between two lines of a log.
     """
 
-    def __init__(self, label: str, *, every: float | None = 15.0, stream: TextIO | None = None) -> None:
+    def __init__(self, label: str, *, every: float = 15.0, stream: TextIO | None = None) -> None:
         self.label, self.every = label, every
         self.stream = stream or sys.stderr
         self.terminal = self.stream.isatty()
@@ -42,7 +42,7 @@ class Progress:
     def __call__(self, done: float, total: float, note: str = "") -> None:
         if self.terminal:
             self._draw(done, total, note)
-        elif self.every is not None:
+        else:
             now = time.monotonic()
             if now - self.last >= self.every or done >= total:
                 self.last = now

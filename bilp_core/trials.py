@@ -404,7 +404,7 @@ def _gather(
     lock = threading.Lock()  # `advance` and `finish` are called from the engine's threads
     finished = threading.Semaphore(0)
 
-    with Progress(label, every=None) as bar:
+    with Progress(label, every=60) as bar:
 
         def advance(trial: Trial, part: int, whole: int, note: str = "") -> None:
             with lock:
@@ -423,7 +423,8 @@ def _gather(
                         failures.append((trial, error))
                     if show:
                         outcome = "done" if error is None else f"FAILED ({error})"
-                        bar(done + sum(running.values()), total)
+                        if bar.terminal:
+                            bar(done + sum(running.values()), total)
                         bar.line(
                             f"{label}: {done}/{total} {outcome}: {describe(trial, trials)}{bar.times(done, total)}"
                         )
