@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from bilp_core.data import load
 
+from bilp_core.data import load
 from bilp_core.errors import InputError
 from bilp_core.indicators import INDICATORS, Probe, empirical_loss, loss_curves, options_of, score
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from bilp_core.data import ImageData
 from safetensors.torch import save_file
 
 from bilp_core.coresets import herding
+from bilp_core.data import ImageData
 from bilp_core.errors import InputError
 from bilp_core.synthetic import SyntheticSet, initial
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from bilp_core.data import ImageData
 
 from bilp_core import augment
+from bilp_core.data import ImageData
 from bilp_core.distill import METHODS, Diverged, distill, make, options_of
 from bilp_core.distill.base import ClassBatches, Run
 from bilp_core.distill.dc import loops
