@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .errors import InputError
 from .files import atomic
+from .paths import in_project
 
 Progress = Callable[[int, int, str], None]
 
@@ -130,7 +131,7 @@ def load(
 ) -> Splits:
     """The training and test data of a named data set, or of a folder `train/<class>/*`, `test/<class>/*`.
 
-    root : where named data sets lie, $BILP_DATA or "data" by default.
+    root : where named data sets lie, by default $BILP_DATA, or data/ in the project, or here.
     size : pixels; folders only: short side resized to it, centre cropped.
     Decoded once into a cache beside the data ($BILP_CACHE or ~/.cache/bilp for folders).
     Raises InputError that names the file or the class, and the remedy.
@@ -142,7 +143,7 @@ def load(
             raise InputError(f"size = {size}: {name} has a fixed size of {DATASETS[name].shape[1]} pixels")
         if name == "digits":
             return _digits()
-        return _torchvision(name, Path(root or os.environ.get("BILP_DATA", "data")), download)
+        return _torchvision(name, Path(root or os.environ.get("BILP_DATA") or in_project("data")), download)
     folder = Path(name).expanduser()
     if not folder.is_dir():
         close = difflib.get_close_matches(name, DATASETS, n=1)

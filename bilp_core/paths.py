@@ -26,3 +26,11 @@ def root() -> Path:
             if (folder / MARKER).is_file():
                 return folder
     raise InputError(f"no {MARKER} in {Path.cwd()} or above; run inside the project or set BILP_ROOT")
+
+
+def in_project(name: str) -> Path:
+    """`name` in the project's root; outside a project, in the working folder."""
+    try:
+        return root() / name
+    except InputError:
+        return Path(name)

@@ -29,7 +29,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, engines
+from . import __version__, engines, paths
 from .errors import InputError
 from .files import atomic
 from .progress import Progress, Report
@@ -210,7 +210,7 @@ class Store:
 
     def __init__(self, path: str | Path | None = None) -> None:
         # absolute, since a chapter's kernel may work in another folder than its workers
-        self.path = Path(path or os.environ.get("BILP_STORE") or default_store()).absolute()
+        self.path = Path(path or os.environ.get("BILP_STORE") or paths.in_project("records")).absolute()
 
     def record_path(self, key: str) -> Path:
         return self.path / "records" / f"{key}.json"
@@ -288,16 +288,6 @@ def _set_aside(path: Path, error: Exception) -> None:
     with contextlib.suppress(FileNotFoundError):  # another process was quicker
         path.replace(aside)
     warnings.warn(f"{path} is damaged ({error}); it is now {aside.name}, and made again", stacklevel=3)
-
-
-def default_store() -> Path:
-    """`records` in the project's root, or in the working folder outside the project."""
-    from .paths import root
-
-    try:
-        return root() / "records"
-    except InputError:
-        return Path("records")
 
 
 # ---- running ------------------------------------------------------------------------------------------------

@@ -326,7 +326,11 @@ def test_an_interrupted_run_keeps_what_is_finished(tmp_path):
     )
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH120, PTH100
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path), here], cwd=here, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, str(tmp_path), here],
+        cwd=here,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
     )
     folder, deadline = tmp_path / "records", time.monotonic() + 120
     while len(list(folder.glob("*.json"))) < 2:
