@@ -132,19 +132,25 @@ def _distill(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from . import distill
+    from .adaptive import Adaptive
+    from .networks import network
     from .trials import device, provenance
 
     out = check_output(args.out, ".safetensors")
     picture = check_output(Path(args.out).with_suffix(".png"))
     method = distill.make(args.method, **_settings(args.set))
+    adaptive = Adaptive(args.adaptive, args.lazy, args.tails, args.effect) if args.adaptive is not None else None
     train = _load(args).train
+    if adaptive:
+        distill.check_adaptive(method, network(args.network, train.shape, train.num_classes))
     if args.keep:
         train = train.subset(_read_kept(args.keep, len(train)))
     place = device()
     with Progress(args.method) as bar:
         made = distill.distill(
-            method, train.to(place), args.ipc, network=args.network, init=args.init, seed=args.seed, progress=bar
-        )
+            method, train.to(place), args.ipc,
+            network=args.network, init=args.init, seed=args.seed, adaptive=adaptive, progress=bar,
+        )  # fmt: skip
     made = replace(made, meta={**made.meta, "provenance": provenance(place)})
     made.save(out)
     with atomic(picture) as path:
@@ -359,6 +365,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--method", default="dc", metavar="NAME", help="see `bilp methods` (dc)")
     sub.add_argument("--ipc", type=int, default=1, help="synthetic images per class (1)")
     sub.add_argument("--keep", metavar="FILE.npy", help="use these samples only (`bilp prune`)")
+    sub.add_argument(
+        "--adaptive",
+        type=float,
+        metavar="RATE",
+        help="prune every real batch too, by ITE: the share to drop, in (0, 1)",
+    )
+    sub.add_argument("--lazy", type=int, default=10, metavar="STEPS", help="steps of a class one decision serves (10)")
+    sub.add_argument("--tails", default="both", help="which ITE go: both, largest or smallest (both)")
+    sub.add_argument(
+        "--effect", default="sketch", metavar="NAME", help="how the ITE is found (sketch); see the chapter"
+    )
     sub.add_argument("--init", metavar="NAME", help="noise, real or herd (the method's own)")
     sub.add_argument("--network", default="convnet", metavar="SPEC", help="e.g. convnet:depth=2,width=32 (convnet)")
     sub.add_argument(

@@ -39,10 +39,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+    from .adaptive import Adaptive
     from .data import ImageData, Splits
     from .synthetic import SyntheticSet
 
 REVISION = 2  # raised when the library changes so that stored numbers are no longer what it would give
+ADAPTIVE = ("adaptive", "lazy", "tails", "effect")  # the fields of adaptive pruning
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Trial:
     method, ipc, init, network, options : the distillation; options are the method's hyper-parameters.
     criterion, ratio, drop, score : the pruning: indicator, share removed, which end, the indicator's options.
     stratum      : keep this tenth of each class by score (0 = smallest) instead of pruning by `ratio`.
+    adaptive, lazy, tails, effect : the share of each real batch that adaptive pruning drops by ITE (0: none), the
+                   steps of a class a decision serves, which end goes, and how the ITE is found: see `Adaptive`.
     evaluate_on, repeats, evaluation : the network (None: the distillation network, BatchNorm replaced), how many
                    of it, and changes to the protocol.
     seed         : of the distillation, of the evaluation, and of random pruning. Indicators use seed 0 always, so
@@ -72,6 +76,10 @@ class Trial:
     evaluate_on: str | None = None
     repeats: int = 5
     size: int | None = None
+    adaptive: float = 0.0
+    lazy: int = 10
+    tails: str = "both"
+    effect: str = "sketch"
     score: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
@@ -90,6 +98,8 @@ class Trial:
             raise InputError(f"stratum = {self.stratum}: must be from 0 to 9")
         if self.stratum is not None and self.ratio:
             raise InputError(f"stratum = {self.stratum} with ratio = {self.ratio}: choose one of the two")
+        if not 0 <= self.adaptive < 1:
+            raise InputError(f"adaptive = {self.adaptive}: the share dropped from a batch must be in [0, 1)")
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -129,6 +139,9 @@ class Trial:
             settings |= {"criterion": "random", "score": {}}
         if self.ratio == 0 or self.criterion == "random":
             settings["drop"] = "largest"
+        if not self.adaptive:  # and no trace of it: records from before there was any stay valid
+            for name in ADAPTIVE:
+                del settings[name]
         return settings
 
 
@@ -474,14 +487,15 @@ def check(trials: Sequence[Trial]) -> None:
     commit()
     for trial in trials:
         try:
-            distill.make(trial.method, **trial.options)
+            method = distill.make(trial.method, **trial.options)
             splits = _data(trial.data, trial.size)
             indicators.resolve(trial.criterion, splits.train.name, trial.score)
             if trial.init is not None and trial.init not in INITS:
                 raise InputError(f"init = {trial.init!r}: must be one of {', '.join(INITS)}")
             judge = trial.evaluate_on or evaluation_spec(trial.network)
-            for spec in {trial.network, judge}:
-                network(spec, splits.train.shape, splits.train.num_classes)
+            nets = {s: network(s, splits.train.shape, splits.train.num_classes) for s in (trial.network, judge)}
+            if adaptive_of(trial):
+                distill.check_adaptive(method, nets[trial.network])
             protocol(trial.method, splits.test, judge, **trial.evaluation).recipe()
             counts = splits.train.counts().tolist()
             if trial.stratum is not None and min(counts) < 10:
@@ -550,6 +564,13 @@ def kept_indices(trial: Trial, train: ImageData, store: Store) -> Tensor:
     return keep(scores, labels, trial.ratio, trial.drop)
 
 
+def adaptive_of(trial: Trial) -> Adaptive | None:
+    """The adaptive pruning of a trial, None if it has none. Raises InputError for a setting out of range."""
+    from .adaptive import Adaptive
+
+    return Adaptive(trial.adaptive, trial.lazy, trial.tails, trial.effect) if trial.adaptive else None
+
+
 def make_synthetic(trial: Trial, where: str) -> SyntheticSet:
     """Score (or reuse), prune and distil; the set is stored under the trial's synthetic key, and reused."""
     from . import distill
@@ -563,7 +584,7 @@ def make_synthetic(trial: Trial, where: str) -> SyntheticSet:
     start = time.perf_counter()
     made = distill.distill(
         distill.make(trial.method, **trial.options), train.subset(kept), trial.ipc,
-        network=trial.network, init=trial.init, seed=trial.seed, progress=_part(0, 2),
+        network=trial.network, init=trial.init, seed=trial.seed, adaptive=adaptive_of(trial), progress=_part(0, 2),
     )  # fmt: skip
     made = replace(made, meta={**made.meta, "seconds": round(time.perf_counter() - start, 3)})
     made.save(store.synthetic_path(trial.synthetic_key))

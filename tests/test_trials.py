@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -401,3 +402,17 @@ def test_a_changed_folder_makes_new_trials(tmp_path):
     trials._stamp.cache_clear()  # another process
     assert Trial(folder).key != before
     assert Trial(folder).score_key != before
+
+
+def test_adaptive_pruning_in_a_trial():
+    plain, pruned = Trial("digits"), Trial("digits", adaptive=0.3, lazy=5)
+    assert plain.key == "bc90234f093c9fe9"  # of before there was any: old records stay valid
+    assert Trial("digits", lazy=3, tails="largest", effect="exact").key == plain.key
+    assert len({t.key for t in (plain, pruned, replace(pruned, lazy=6), replace(pruned, tails="largest"))}) == 4
+    assert pruned.synthetic_key != plain.synthetic_key
+    with pytest.raises(InputError, match=r"adaptive = 1.0.*\[0, 1\)"):
+        Trial("digits", adaptive=1.0)
+    with pytest.raises(InputError, match="lazy = 0"):
+        trials.check([replace(pruned, lazy=0)])
+    with pytest.raises(InputError, match=r"BatchNorm.*in the trial .*adaptive=0.3"):
+        trials.check([replace(pruned, method="dm", network="convnet:norm=batch")])

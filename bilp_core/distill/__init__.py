@@ -5,7 +5,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..options import merged
-from .base import ClassBatches, Distiller, Diverged, Matching, Run, distill
+from .base import ClassBatches, Distiller, Diverged, Matching, Run, check_adaptive, distill
 from .dc import DC
 from .dm import DM
 from .dsa import DSA
@@ -19,6 +19,7 @@ __all__ = [
     "Diverged",
     "Matching",
     "Run",
+    "check_adaptive",
     "distill",
     "make",
     "options_of",

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
-from .. import augment
+from .. import augment, ite
+from ..adaptive import Adaptive, RunningNormal
 from ..data import ImageData
 from ..errors import InputError
 from ..networks import initialise, network
@@ -70,9 +71,16 @@ class Matching(Distiller):
     The loss is additively separable in the real samples, which is what ITE and adaptive pruning rest on.
     """
 
+    # whether BatchNorm layers are frozen while matching; where not, a sample has no statistic of its own
+    freezes_batchnorm: ClassVar[bool] = False
+
     @abstractmethod
     def statistic(self, run: Run, images: Tensor, label: int, *, real: bool) -> list[Tensor]:
         """The mean over `images` of one class: detached for real images, with its graph for synthetic ones."""
+
+    @abstractmethod
+    def each(self, run: Run, images: Tensor, label: int) -> list[Tensor]:
+        """What `statistic` is the mean of: [N, ...] for each of its tensors, detached."""
 
     @abstractmethod
     def distance(self, synthetic: list[Tensor], real: list[Tensor]) -> Tensor:
@@ -80,16 +88,47 @@ class Matching(Distiller):
 
     def class_loss(self, run: Run, label: int) -> Tensor:
         """The matching loss of one class, real and synthetic images under the same augmentation."""
-        real, synthetic = run.siamese(run.batches(label), run.images_of(label))
-        target = self.statistic(run, real, label, real=True)
-        return self.distance(self.statistic(run, synthetic, label, real=False), target)
+        adaptive = run.batches.adaptive if run.batches.due(label) else None
+        picks = run.batches.indices(label)
+        if adaptive is None:
+            return self.loss_against(run, label, picks)
+        treatments = self.treatments(run, label, picks)
+        effects = ite.VARIANTS[adaptive.effect](treatments, run.rng)
+        kept = run.batches.prune(label, picks, effects)
+        share = kept.float() / kept.sum()
+        return self.distance(treatments.ours, [torch.einsum("n,n...->...", share, p) for p in treatments.each])
+
+    def loss_against(self, run: Run, label: int, picks: Tensor) -> Tensor:
+        """The matching loss of a class against the real samples `picks`."""
+        _, synthetic, real = self.pair(run, label, picks)
+        ours = self.statistic(run, synthetic, label, real=False)
+        return self.distance(ours, self.statistic(run, real, label, real=True))
+
+    def treatments(self, run: Run, label: int, picks: Tensor) -> ite.Treatments:
+        """The samples `picks` of a class and its synthetic images, ready for their ITE."""
+        stored, synthetic, real = self.pair(run, label, picks)
+        ours = self.statistic(run, synthetic, label, real=False)
+        return ite.Treatments(stored, ours, self.each(run, real, label), self.distance)
+
+    def pair(self, run: Run, label: int, picks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Stored synthetic images of the class, and, under one augmentation, those to match and the real ones."""
+        stored = run.images_of(label)
+        real, synthetic = run.siamese(run.data.batch(picks), self.decoded(run, stored))
+        return stored, synthetic, real
+
+    def decoded(self, run: Run, stored: Tensor) -> Tensor:  # noqa: ARG002
+        """The images that the stored ones of a class stand for: themselves."""
+        return stored
 
 
 class ClassBatches:
-    """Real batches of one class, drawn without replacement inside a batch. It alone knows about pruning."""
+    """Real batches of one class, drawn without replacement inside a batch. It alone knows about pruning.
 
-    def __init__(self, data: ImageData, size: int, rng: Generator) -> None:
-        self.data, self.rng = data, rng
+    With adaptive pruning, what survives of a batch is handed out again until the next decision is due.
+    """
+
+    def __init__(self, data: ImageData, size: int, rng: Generator, adaptive: Adaptive | None = None) -> None:
+        self.data, self.rng, self.adaptive = data, rng, adaptive
         self.members = [data.of_class(c) for c in range(data.num_classes)]
         for c, members in enumerate(self.members):
             if not len(members):
@@ -98,11 +137,39 @@ class ClassBatches:
         while size >= 2 * largest:  # supplement Sec. 6.3
             size //= 2
         self.size = size
+        self.laws = [RunningNormal() for _ in self.members]
+        self.survivors = [torch.empty(0, dtype=torch.int64) for _ in self.members]
+        self.uses_left = [0 for _ in self.members]
+        self.seen = self.dropped = 0
+
+    def due(self, label: int) -> bool:
+        """Whether the next batch of the class has to be pruned. A single sample has no effect against others."""
+        alone = min(self.size, len(self.members[label])) < 2
+        return self.adaptive is not None and not self.uses_left[label] and not alone
 
     def indices(self, label: int, size: int | None = None) -> Tensor:
+        """Indices of the next batch of the class; a `size` asks for a fresh one of that size."""
+        if size is None and self.uses_left[label]:
+            self.uses_left[label] -= 1
+            return self.survivors[label]
         members = self.members[label]
         order = torch.randperm(len(members), generator=self.rng, device=self.rng.device)
         return members[order[: size or self.size]]
+
+    def prune(self, label: int, picks: Tensor, effects: Tensor) -> Tensor:
+        """Decide about a fresh batch by the ITE of its samples: the mask of those to keep, [N].
+
+        Raises Diverged if an effect is not finite.
+        """
+        assert self.adaptive is not None
+        if not torch.isfinite(effects).all():
+            raise Diverged(f"an ITE in class {self.data.classes[label]!r} is not finite; lower image_lr")
+        self.laws[label].update(effects)
+        kept = self.laws[label].inside(effects, self.adaptive.rate, self.adaptive.tails)
+        self.survivors[label], self.uses_left[label] = picks[kept], self.adaptive.lazy - 1
+        self.seen += len(kept)
+        self.dropped += len(kept) - len(self.survivors[label])
+        return kept
 
     def __call__(self, label: int, size: int | None = None) -> Tensor:
         """Normalised images [n, C, H, W], n = min(size, class size)."""
@@ -112,7 +179,15 @@ class ClassBatches:
 class Run:
     """The state of one distillation."""
 
-    def __init__(self, method: Distiller, data: ImageData, start: SyntheticSet, spec: str, rng: Generator) -> None:
+    def __init__(
+        self,
+        method: Distiller,
+        data: ImageData,
+        start: SyntheticSet,
+        spec: str,
+        rng: Generator,
+        adaptive: Adaptive | None = None,
+    ) -> None:
         self.method, self.data, self.rng = method, data, rng
         self.ipc = len(start.images) // data.num_classes
         self.images = start.images.clone().requires_grad_()
@@ -122,7 +197,7 @@ class Run:
         self.host = rng if rng.device.type == "cpu" else torch.Generator().manual_seed(rng.initial_seed())
         self.net = network(spec, data.shape, data.num_classes).to(data.device)
         self.batchnorms = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm2d)]
-        self.batches = ClassBatches(data, method.batch, rng)
+        self.batches = ClassBatches(data, method.batch, rng, adaptive)
         self.optimizer = torch.optim.SGD([self.images], lr=method.image_lr, momentum=method.image_momentum)
         self.strategy = augment.dsa_strategy(data.flip) if getattr(method, "augment", False) else "none"
         positions = method.iterations * method.passes(self.ipc) * data.num_classes * self.batches.size
@@ -167,6 +242,20 @@ class Run:
         self.optimizer.zero_grad()
 
 
+def check_adaptive(method: Distiller, net: nn.Module) -> None:
+    """Raise InputError unless the loss of `method` on `net` is a sum over real samples, as ITE needs."""
+    if not isinstance(method, Matching):
+        raise InputError(
+            f"adaptive pruning needs a loss that is additively separable in the real samples; that of "
+            f"{method.name!r} is not (its real data can still be pruned preemptively, by ratio)"
+        )
+    if not method.freezes_batchnorm and any(isinstance(m, nn.BatchNorm2d) for m in net.modules()):
+        raise InputError(
+            f"adaptive pruning with {method.name!r} needs a network without BatchNorm, which mixes the samples of a "
+            f"batch: such as convnet"
+        )
+
+
 def distill(
     method: Distiller,
     data: ImageData,
@@ -175,11 +264,13 @@ def distill(
     network: str = "convnet",
     init: str | None = None,
     seed: int = 0,
+    adaptive: Adaptive | None = None,
     progress: Progress | None = None,
 ) -> SyntheticSet:
     """Distil `data` (already pruned) into `ipc` images a class.
 
     init : where the images start, the method's own default if None (see `synthetic.initial`).
+    adaptive : prune real batches by ITE as well; only for methods and networks that `check_adaptive` lets pass.
     All randomness follows from `seed`; the same seed on the same machine gives the same set.
     Raises InputError for what cannot work, Diverged when the loss stops being finite.
     """
@@ -188,7 +279,9 @@ def distill(
         raise InputError(f"init = {init!r}: must be one of {', '.join(INITS)}")
     rng = torch.Generator(data.device).manual_seed(seed)
     start = initial(data, ipc, init, rng, network=network)
-    run = Run(method, data, start, network, rng)
+    run = Run(method, data, start, network, rng, adaptive)
+    if adaptive:
+        check_adaptive(method, run.net)
     every = max(1, method.iterations // 100)
     for iteration in range(1, method.iterations + 1):
         loss = method.step(run)
@@ -212,4 +305,6 @@ def distill(
         "data": data.name,
         "real_samples": len(data),
     }
+    if adaptive:
+        meta["adaptive"] = {**asdict(adaptive), "dropped": run.batches.dropped / max(run.batches.seen, 1)}
     return SyntheticSet(images, run.labels, data.classes, data.mean, data.std, meta)

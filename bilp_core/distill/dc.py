@@ -6,11 +6,13 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
 
 from .base import Matching, Run
 
 # (outer, inner) loops of the reference for each IPC
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
+SAMPLES = 32  # whose own gradients are computed together
 
 
 def loops(ipc: int) -> tuple[int, int]:
@@ -38,6 +40,19 @@ def summed_loss(net: nn.Module, images: Tensor, label: Tensor) -> Tensor:
     return F.cross_entropy(net(images), label.expand(len(images)), reduction="sum")
 
 
+def sample_gradients(net: nn.Module, images: Tensor, label: Tensor, weights: list[Tensor]) -> list[Tensor]:
+    """Gradient of the cross-entropy of each image: [N, *shape] for each of `weights`, parameters of `net`."""
+    wanted = {id(w) for w in weights}
+    state = {name: t.detach() for name, t in (*net.named_parameters(), *net.named_buffers())}
+    chosen = {name: state[name] for name, p in net.named_parameters() if id(p) in wanted}
+
+    def loss(chosen: dict[str, Tensor], image: Tensor) -> Tensor:
+        return F.cross_entropy(functional_call(net, {**state, **chosen}, (image[None],)), label[None])
+
+    parts = [vmap(grad(loss), in_dims=(None, 0))(chosen, part) for part in images.split(SAMPLES)]
+    return [torch.cat([part[name] for part in parts]) for name in chosen]
+
+
 @dataclass(frozen=True)
 class DC(Matching):
     """Match the gradient of the mean loss on synthetic images to that on real ones, class by class.
@@ -49,6 +64,7 @@ class DC(Matching):
 
     name: ClassVar[str] = "dc"
     summary: ClassVar[str] = "gradient matching"
+    freezes_batchnorm: ClassVar[bool] = True
 
     iterations: int = 1000
     image_lr: float = 0.1
@@ -65,8 +81,7 @@ class DC(Matching):
         return self.loops(ipc)[0]
 
     def statistic(self, run: Run, images: Tensor, label: int, *, real: bool) -> list[Tensor]:
-        weights = [p for p in run.net.parameters() if p.ndim > 1]  # the distance ignores the others
-        target = run.classes[label]
+        weights, target = self.weights(run.net), run.classes[label]
         if not real:
             loss = summed_loss(run.net, images, target) / len(images)
             return list(torch.autograd.grad(loss, weights, create_graph=True))
@@ -74,6 +89,13 @@ class DC(Matching):
         for loss in run.in_chunks(summed_loss, images, target):
             torch._foreach_add_(total, torch.autograd.grad(loss / len(images), weights))
         return total
+
+    def each(self, run: Run, images: Tensor, label: int) -> list[Tensor]:
+        return sample_gradients(run.net, images, run.classes[label], self.weights(run.net))
+
+    def weights(self, net: nn.Module) -> list[Tensor]:
+        """Parameters whose gradients are matched: the distance ignores the others."""
+        return [p for p in net.parameters() if p.ndim > 1]
 
     def distance(self, synthetic: list[Tensor], real: list[Tensor]) -> Tensor:
         return layerwise_cosine(synthetic, real)

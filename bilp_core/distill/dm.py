@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..training import split
 from .base import Matching, Run
 
 
@@ -31,6 +32,10 @@ class DM(Matching):
             return [summed_features(run.net, images) / len(images)]
         with torch.no_grad():
             return [torch.stack(list(run.in_chunks(summed_features, images))).sum(0) / len(images)]
+
+    def each(self, run: Run, images: Tensor, label: int) -> list[Tensor]:  # noqa: ARG002
+        with torch.no_grad():
+            return [torch.cat([run.net.embed(part) for part in split(images)])]
 
     def distance(self, synthetic: list[Tensor], real: list[Tensor]) -> Tensor:
         return ((synthetic[0] - real[0]) ** 2).sum()

@@ -20,13 +20,6 @@ def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.fixture
-def data():
-    images = torch.randint(0, 256, (30, 1, 8, 8), generator=rng(), dtype=torch.uint8)
-    labels = torch.arange(30) % 3
-    return ImageData(images, labels, ("a", "b", "c"), (0.5,), (0.25,), "tiny", False)
-
-
 def a_run(method, data, spec=NET, ipc=2, init="noise"):
     generator = rng(1)
     run = Run(method, data, initial(data, ipc, init, generator), spec, generator)
