@@ -20,15 +20,19 @@ With `dc:` before the list the words are DC's, and one is drawn for EACH image:
     rotate   whole degrees, -45 to 44                   about the centre, the batch's mean colour outside
     noise    -                                          adds normal noise of standard deviation .001
 
-Images are normalised and nothing is clamped. Source: Zhao and Bilen 2021 (DSA), with the values of the
-reference (VICO-UoE/DatasetCondensation). DC's words differ from the reference's in this: they interpolate
-bilinearly (it rotates by splines and scales to the nearest neighbour), scale by real factors instead of to
-whole sizes, and fill each channel with its own mean where it rotates with the mean of all.
+With `idc:` before the list the words are DSA's, but several happen, in this order: the flip and the color, if
+listed; one of crop, scale and rotate, drawn for the batch, of those listed; the cutout, if listed.
+
+Images are normalised and nothing is clamped. Source: Zhao and Bilen 2021 (DSA) and Kim et al. 2022 (IDC), with the
+values of the references (VICO-UoE/DatasetCondensation, snu-mllab/Efficient-Dataset-Condensation). DC's words differ
+from the reference's in this: they interpolate bilinearly (it rotates by splines and scales to the nearest neighbour),
+scale by real factors instead of to whole sizes, and fill each channel with its own mean where it rotates with the
+mean of all.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -50,6 +54,7 @@ class Draw:
     parameters : float32 [images, 3] (one row: for all images), those of the image's operation first.
     groups     : mini-batches in the batch, each with its own mean colour (DC only).
     seed       : of the noise (DC only).
+    then       : what happens next (IDC only).
     """
 
     ops: tuple[str, ...]
@@ -57,6 +62,7 @@ class Draw:
     parameters: Tensor
     groups: int = 1
     seed: int = 0
+    then: Draw | None = None
 
 
 def dsa_strategy(flip: bool) -> str:
@@ -72,7 +78,7 @@ def operations(strategy: str) -> tuple[str, ...]:
     if strategy == "none":
         return ()
     prefix, allowed = ("dc:", DC_WORDS) if strategy.startswith("dc:") else ("", DSA_WORDS)
-    words = strategy.removeprefix(prefix).split("_")
+    words = strategy.removeprefix(prefix or "idc:").split("_")
     for word in words:
         if word not in allowed:
             raise InputError(
@@ -93,6 +99,8 @@ def draw(strategy: str, count: int, size: tuple[int, int], rng: Generator, group
     Raises InputError on an unknown operation, or if count is not a multiple of groups.
     """
     ops = operations(strategy)
+    if strategy.startswith("idc:"):
+        return _chain([draw(stage, count, size, rng, groups) for stage in _stages(ops)])
     if count < 1 or groups < 1 or count % groups:
         raise InputError(f"{count} rows of augmentation cannot be split into {groups} equal groups")
     if not ops:
@@ -107,6 +115,17 @@ def draw(strategy: str, count: int, size: tuple[int, int], rng: Generator, group
     if "dc:noise" in ops:
         seed = int(torch.randint(2**62, (), generator=rng, device=device))
     return Draw(ops, chosen.cpu(), parameters, groups, seed)
+
+
+def _stages(ops: tuple[str, ...]) -> list[str]:
+    """The strategies that IDC's list of operations stands for, one after the other."""
+    stages = [("flip",), ("color",), ("crop", "scale", "rotate"), ("cutout",)]
+    listed = ("_".join(word for word in stage if word in ops) for stage in stages)
+    return [stage for stage in listed if stage]
+
+
+def _chain(draws: list[Draw]) -> Draw:
+    return replace(draws[0], then=_chain(draws[1:])) if len(draws) > 1 else draws[0]
 
 
 @lru_cache(maxsize=64)
@@ -151,6 +170,11 @@ def apply(images: Tensor, draw: Draw) -> Tensor:
     images : float [N, C, H, W]; N equals the draw's rows unless it has one only.
     Returns a tensor of the same shape.
     """
+    changed = _apply(images, draw)
+    return apply(changed, draw.then) if draw.then else changed
+
+
+def _apply(images: Tensor, draw: Draw) -> Tensor:
     if not draw.ops:
         return images
     if len(draw.parameters) not in (1, len(images)):

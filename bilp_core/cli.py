@@ -171,7 +171,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     network = args.network or evaluation_spec(synthetic.meta.get("network", "convnet"))
     place = device()
     test = _load(args).test.to(place)
-    recipe = protocol(method, test, network, **_settings(args.set))
+    ipc, factor = len(synthetic.images) // len(synthetic.classes), synthetic.formation.factor
+    recipe = protocol(method, test, network, ipc=ipc, factor=factor, **_settings(args.set))
     with Progress("evaluate") as bar:
         found = evaluate(
             synthetic, test, network=network, protocol=recipe, repeats=args.repeats, seed=args.seed, progress=bar
@@ -376,7 +377,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--effect", default="sketch", metavar="NAME", help="how the ITE is found (sketch); see the chapter"
     )
-    sub.add_argument("--init", metavar="NAME", help="noise, real or herd (the method's own)")
+    sub.add_argument("--init", metavar="NAME", help="noise, real or herd; idc: mix, random or noise (the method's own)")
     sub.add_argument("--network", default="convnet", metavar="SPEC", help="e.g. convnet:depth=2,width=32 (convnet)")
     sub.add_argument(
         "--out", required=True, metavar="FILE.safetensors", help="the synthetic set; a PNG is written beside it"

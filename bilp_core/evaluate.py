@@ -15,11 +15,17 @@ from .training import Ensemble, Recipe, TensorSamples, fit, measure, seeds
 Progress = Callable[[int, int, str], None]
 
 
+SCHEDULES = ("half", "thirds")
+
+
 @dataclass(frozen=True)
 class Protocol:
-    """An evaluation's settings. `epochs` counts as the reference does: it trains epochs + 1 times, and after
-    epoch epochs // 2 + 1 the learning rate falls to a tenth with a fresh optimiser.
+    """An evaluation's settings.
 
+    schedule : 'half', as DC, DSA and DM: epochs + 1 are trained, and after epoch epochs // 2 + 1 the learning rate
+               falls to a tenth with a fresh optimiser. 'thirds', as IDC: it falls to a fifth after two thirds and
+               after five sixths of the epochs.
+    cutmix   : probability that a batch is mixed.
     test_every : epochs between two points of the test curves; 0 tests only at the end.
     """
 
@@ -29,39 +35,80 @@ class Protocol:
     weight_decay: float = 5e-4
     batch: int = 256
     augment: str = "none"
+    schedule: str = "half"
+    cutmix: float = 0.0
     test_every: int = 0
 
     def recipe(self) -> Recipe:
+        if self.schedule not in SCHEDULES:
+            raise InputError(f"schedule = {self.schedule!r}: must be one of {', '.join(SCHEDULES)}")
+        half = self.schedule == "half"
         return Recipe(
-            epochs=self.epochs + 1,
+            epochs=self.epochs + half,
             lr=self.lr,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             batch=self.batch,
-            drop_after=self.epochs // 2 + 1,
+            drop_after=self.epochs // 2 + 1 if half else None,
+            milestones=() if half else (2 * self.epochs // 3, 5 * self.epochs // 6),
             augment=self.augment,
+            cutmix=self.cutmix,
         )
 
 
-def protocol(method: str, data: ImageData, network: str = "convnet", **overrides: object) -> Protocol:
+def protocol(
+    method: str, data: ImageData, network: str = "convnet", *, ipc: int = 1, factor: int = 1, **overrides: object
+) -> Protocol:
     """The protocol that `method` was published with.
 
     dc       : 300 epochs without augmentation; but 1000 with one random crop, scaling or rotation an image on
                MNIST and on our small digits, with crop or noise for a ConvNet with BatchNorm.
     dsa, dm  : 1000 epochs with DSA augmentation, without flip on digit data.
+    idc      : see `idc_protocol`.
+    ipc, factor : of the synthetic set; only idc's depends on them.
     Raises InputError for an unknown override, naming those there are.
     """
-    if method == "dc":
-        strategy = "none"
-        if data.name in ("mnist", "digits"):
-            strategy = "dc:crop_scale_rotate"
-        name, options = parse(network)
-        if name == "convnet" and options.get("norm") == "batch":
-            strategy = "dc:crop_noise"
+    if method == "idc":
+        base = idc_protocol(data, network, ipc, factor)
     else:
-        strategy = augment.dsa_strategy(data.flip)
-    base = Protocol(epochs=300 if strategy == "none" else 1000, augment=strategy)
+        strategy = dc_strategy(data, network) if method == "dc" else augment.dsa_strategy(data.flip)
+        base = Protocol(epochs=300 if strategy == "none" else 1000, augment=strategy)
     return Protocol(**merged(f"the evaluation of {method!r}", asdict(base), overrides))
+
+
+def dc_strategy(data: ImageData, network: str) -> str:
+    name, options = parse(network)
+    if name == "convnet" and options.get("norm") == "batch":
+        return "dc:crop_noise"
+    return "dc:crop_scale_rotate" if data.name in ("mnist", "digits") else "none"
+
+
+def idc_protocol(data: ImageData, network: str, ipc: int, factor: int) -> Protocol:
+    """1000 epochs at batch 64, augmentation of each image and CutMix with probability 0.5.
+
+    Without CutMix on SVHN at IPC 1 and factor 1 (with cutout then), and on MNIST and our digits at factors above 1.
+    DenseNet trains 400 epochs from IPC 50 on. From 128x128 pixels on CutMix is certain and the epochs fall with the
+    number of decoded images a class; the reference's photographic transforms there are not ours.
+    """
+    words = ["color", "crop", "cutout", "flip", "scale", "rotate"]
+    epochs, probability = 1000, 0.5
+    if min(data.shape[1:]) >= 128:
+        decoded = ipc * factor**2
+        steps = ((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500))
+        epochs = next((epochs for most, epochs in steps if decoded <= most), 300)
+        probability = 1.0
+    elif data.name == "svhn" and ipc == factor == 1:
+        probability = 0.0
+    elif data.name in ("mnist", "digits") and factor > 1:
+        probability = 0.0
+        words.remove("cutout")
+    elif network.startswith("densenet") and ipc >= 50 and factor > 1:
+        epochs = 400
+    if probability:
+        words.remove("cutout")
+    if not data.flip:
+        words.remove("flip")
+    return Protocol(epochs=epochs, batch=64, augment="idc:" + "_".join(words), schedule="thirds", cutmix=probability)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The synthetic set: what it is, how it starts, how it is kept."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,16 @@ from .coresets import herding
 from .data import ImageData
 from .errors import InputError
 from .files import atomic
+from .formation import Formation
 from .indicators import features_of_trained_network
 
 INITS = ("noise", "real", "herd")
 FORMAT = "bilp-synthetic-1"
+
+
+def middle_grey(mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """[C]: a pixel of 0.5 in normalised space, with which decoding pads."""
+    return (0.5 - torch.tensor(mean)) / torch.tensor(std)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +31,7 @@ class SyntheticSet:
     """images : float32 [M, C, H, W], normalised (not clamped). labels : int64 [M], or soft float32 [M, classes].
 
     mean, std : per channel, of pixels in [0, 1]. meta : how it was made, JSON values only.
+    formation : how many training images each stored one stands for.
     """
 
     images: Tensor
@@ -33,10 +40,20 @@ class SyntheticSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     meta: Mapping[str, Any] = field(default_factory=dict)
+    formation: Formation = field(default_factory=Formation)
 
     def materialise(self) -> tuple[Tensor, Tensor]:
-        """Images and labels to train on."""
-        return self.images, self.labels
+        """Images and labels to train on: decoded class by class where one stored image stands for several."""
+        if self.formation.factor == 1:
+            return self.images, self.labels
+        hard = self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
+        fill = middle_grey(self.mean, self.std)
+        images, labels = [], []
+        for c in range(len(self.classes)):
+            decoded, origin = self.formation.decoded(self.images[hard == c], fill)
+            images.append(decoded)
+            labels.append(self.labels[hard == c][origin])
+        return torch.cat(images), torch.cat(labels)
 
     def pixels(self) -> Tensor:
         """uint8 [M, C, H, W], clipped: for showing, not for training."""
@@ -69,6 +86,7 @@ class SyntheticSet:
             "classes": list(self.classes),
             "mean": list(self.mean),
             "std": list(self.std),
+            "formation": asdict(self.formation),
             "meta": dict(self.meta),
         }
         tensors = {
@@ -96,6 +114,7 @@ class SyntheticSet:
                 tuple(about["mean"]),
                 tuple(about["std"]),
                 about["meta"],
+                Formation(**about.get("formation", {})),  # files of before it had any have none
             )
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None

@@ -22,6 +22,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from . import augment
 from .errors import InputError
+from .mixing import cutmix
 from .networks import initialise, network
 
 CHUNK = 2**16  # positions (images x height x width) a forward pass on a CPU: activations then stay near the cache
@@ -54,10 +55,12 @@ class TensorSamples:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: cross-entropy, SGD or Adam, an optional single learning-rate drop.
+    """How a network is trained: cross-entropy, SGD or Adam, and how the learning rate falls.
 
-    After epoch `drop_after` (counted from 0) the learning rate falls to a tenth and the optimiser starts
-    anew, its momentum lost, as in the reference code of DC, DSA and DM.
+    drop_after : after this epoch (counted from 0) it falls to a tenth and the optimiser starts anew, its momentum
+                 lost, as in the reference code of DC, DSA and DM.
+    milestones : after so many epochs it falls to a fifth and the optimiser goes on, as in that of IDC.
+    cutmix     : probability that a batch is mixed, after its augmentation.
     """
 
     epochs: int
@@ -67,7 +70,9 @@ class Recipe:
     batch: int = 256
     optimizer: str = "sgd"
     drop_after: int | None = None
+    milestones: tuple[int, ...] = ()
     augment: str = "none"
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
         for field, least in (("epochs", 1), ("batch", 1)):
@@ -77,6 +82,8 @@ class Recipe:
             value = getattr(self, field)
             if not math.isfinite(value) or value < 0:
                 raise InputError(f"{field} = {value}: must be a finite number, not negative")
+        if not 0 <= self.cutmix <= 1:
+            raise InputError(f"cutmix = {self.cutmix}: a probability, must be in [0, 1]")
         if self.optimizer not in ("sgd", "adam"):
             raise InputError(f"optimizer = {self.optimizer!r}: must be 'sgd' or 'adam'")
 
@@ -224,6 +231,14 @@ def _batches(samples: Samples, recipe: Recipe, ensemble: Ensemble, orders: list[
         )
     if labels.ndim < 2 or orders is None:
         labels = labels.expand(len(ensemble), *labels.shape)
+    if recipe.cutmix:
+        soft = labels if labels.ndim == 3 else F.one_hot(labels, ensemble.base.classifier.out_features).float()
+        singles = images if images.ndim == 5 else images.expand(len(ensemble), *images.shape)
+        pairs = [
+            cutmix(image, label, rng) if torch.rand((), generator=rng) < recipe.cutmix else (image, label)
+            for image, label, rng in zip(singles, soft, ensemble.hosts, strict=True)
+        ]
+        images, labels = (torch.stack(parts) for parts in zip(*pairs, strict=True))
     return images, labels
 
 
@@ -270,6 +285,9 @@ def fit(
         if epoch == recipe.drop_after:
             lr *= 0.1
             optimizer = _optimizer(leaves, recipe, lr)
+        if epoch + 1 in recipe.milestones:
+            for group in optimizer.param_groups:
+                group["lr"] *= 0.2
         if on_epoch is not None:
             on_epoch(epoch)
     if not torch.isfinite(history).all():

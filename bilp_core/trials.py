@@ -481,7 +481,6 @@ def check(trials: Sequence[Trial]) -> None:
     from . import distill, indicators, pruning
     from .evaluate import protocol
     from .networks import evaluation_spec, network
-    from .synthetic import INITS
 
     device()
     commit()
@@ -490,21 +489,23 @@ def check(trials: Sequence[Trial]) -> None:
             method = distill.make(trial.method, **trial.options)
             splits = _data(trial.data, trial.size)
             indicators.resolve(trial.criterion, splits.train.name, trial.score)
-            if trial.init is not None and trial.init not in INITS:
-                raise InputError(f"init = {trial.init!r}: must be one of {', '.join(INITS)}")
+            needed = method.needs(trial.ipc, trial.init)
             judge = trial.evaluate_on or evaluation_spec(trial.network)
             nets = {s: network(s, splits.train.shape, splits.train.num_classes) for s in (trial.network, judge)}
+            method.check(nets[trial.network])
             if adaptive_of(trial):
                 distill.check_adaptive(method, nets[trial.network])
-            protocol(trial.method, splits.test, judge, **trial.evaluation).recipe()
+            factor = method.formation().factor
+            protocol(trial.method, splits.test, judge, ipc=trial.ipc, factor=factor, **trial.evaluation).recipe()
             counts = splits.train.counts().tolist()
             if trial.stratum is not None and min(counts) < 10:
                 raise InputError(f"stratum = {trial.stratum}: a class has only {min(counts)} samples, 10 are needed")
             left = min(count - pruning.removed(trial.ratio, count) for count in counts)
-            init = trial.init or distill.METHODS[trial.method].default_init
-            if init != "noise" and trial.stratum is None and left < trial.ipc:
+            if trial.stratum is None and left < needed:
+                init = trial.init or method.default_init
                 raise InputError(
-                    f"ipc = {trial.ipc} with init {init!r}: ratio {trial.ratio} leaves {left} samples in a class"
+                    f"ipc = {trial.ipc} with init {init!r} needs {needed} samples in each class: "
+                    f"ratio {trial.ratio} leaves {left}"
                 )
         except InputError as error:
             raise InputError(f"{error} (in the trial {describe(trial)})") from None
@@ -616,7 +617,7 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
     place = device()
     test = _data(trial.data, trial.size).test.to(place)
     judge = trial.evaluate_on or evaluation_spec(trial.network)
-    recipe = protocol(trial.method, test, judge, **trial.evaluation)
+    recipe = protocol(trial.method, test, judge, ipc=trial.ipc, factor=made.formation.factor, **trial.evaluation)
     halfway = time.perf_counter()
     accuracies = evaluate(
         made, test, network=judge, protocol=recipe, repeats=trial.repeats, seed=trial.seed, progress=_part(1, 2)

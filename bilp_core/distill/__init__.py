@@ -9,8 +9,9 @@ from .base import ClassBatches, Distiller, Diverged, Matching, Run, check_adapti
 from .dc import DC
 from .dm import DM
 from .dsa import DSA
+from .idc import IDC
 
-METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in (DC, DSA, DM)}
+METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in (DC, DSA, DM, IDC)}
 
 __all__ = [
     "METHODS",

@@ -19,8 +19,9 @@ from .. import augment, ite
 from ..adaptive import Adaptive, RunningNormal
 from ..data import ImageData
 from ..errors import InputError
+from ..formation import Formation
 from ..networks import initialise, network
-from ..synthetic import INITS, SyntheticSet, initial
+from ..synthetic import INITS, SyntheticSet, initial, middle_grey
 from ..training import compiled, split
 
 Progress = Callable[[int, int, str], None]
@@ -42,6 +43,7 @@ class Distiller(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     default_init: ClassVar[str] = "noise"
+    inits: ClassVar[tuple[str, ...]] = INITS
 
     iterations: int
     image_lr: float
@@ -59,6 +61,31 @@ class Distiller(ABC):
     @abstractmethod
     def step(self, run: Run) -> float | Tensor:
         """One round: update `run.images`; returns the mean matching loss a class."""
+
+    def resolved(self, data: ImageData, ipc: int) -> Distiller:  # noqa: ARG002
+        """The same method with every setting that depends on the data filled in."""
+        return self
+
+    def strategy(self, data: ImageData) -> str:  # noqa: ARG002
+        """The augmentation under which it matches."""
+        return "none"
+
+    def formation(self) -> Formation:
+        """How many training images a stored one stands for."""
+        return Formation()
+
+    def needs(self, ipc: int, init: str | None) -> int:
+        """Samples that `init` (None: the method's own) takes from each class. Raises InputError for an unknown one."""
+        if init is not None and init not in self.inits:
+            raise InputError(f"init = {init!r} of {self.name!r}: must be one of {', '.join(self.inits)}")
+        return 0 if (init or self.default_init) == "noise" else ipc
+
+    def check(self, net: nn.Module) -> None:  # noqa: B027
+        """Raise InputError if the method cannot work with a network like `net`."""
+
+    def start(self, data: ImageData, ipc: int, init: str, rng: Generator, network: str) -> SyntheticSet:
+        """The synthetic set before the first round."""
+        return initial(data, ipc, init, rng, network=network)
 
     def passes(self, ipc: int) -> int:  # noqa: ARG002
         """How often a round goes through the real batches; tells whether compiling pays."""
@@ -199,7 +226,8 @@ class Run:
         self.batchnorms = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm2d)]
         self.batches = ClassBatches(data, method.batch, rng, adaptive)
         self.optimizer = torch.optim.SGD([self.images], lr=method.image_lr, momentum=method.image_momentum)
-        self.strategy = augment.dsa_strategy(data.flip) if getattr(method, "augment", False) else "none"
+        self.strategy = method.strategy(data)
+        self.grey = middle_grey(data.mean, data.std).to(data.device)
         positions = method.iterations * method.passes(self.ipc) * data.num_classes * self.batches.size
         self._positions = 0 if self.batchnorms else positions * data.shape[1] * data.shape[2]
         self._compiled: dict[Callable, Callable] = {}
@@ -269,17 +297,19 @@ def distill(
 ) -> SyntheticSet:
     """Distil `data` (already pruned) into `ipc` images a class.
 
-    init : where the images start, the method's own default if None (see `synthetic.initial`).
+    init : where the images start, the method's own default if None; see `inits` and `start` of the method.
     adaptive : prune real batches by ITE as well; only for methods and networks that `check_adaptive` lets pass.
     All randomness follows from `seed`; the same seed on the same machine gives the same set.
     Raises InputError for what cannot work, Diverged when the loss stops being finite.
     """
-    init = init or method.default_init
-    if init not in INITS:
-        raise InputError(f"init = {init!r}: must be one of {', '.join(INITS)}")
+    method, needed, init = method.resolved(data, ipc), method.needs(ipc, init), init or method.default_init
+    for name, count in zip(data.classes, data.counts().tolist(), strict=True):
+        if count < needed:
+            raise InputError(f"class {name!r} has {count} samples: init {init!r} with ipc = {ipc} needs {needed}")
     rng = torch.Generator(data.device).manual_seed(seed)
-    start = initial(data, ipc, init, rng, network=network)
+    start = method.start(data, ipc, init, rng, network)
     run = Run(method, data, start, network, rng, adaptive)
+    method.check(run.net)
     if adaptive:
         check_adaptive(method, run.net)
     every = max(1, method.iterations // 100)
@@ -307,4 +337,4 @@ def distill(
     }
     if adaptive:
         meta["adaptive"] = {**asdict(adaptive), "dropped": run.batches.dropped / max(run.batches.seen, 1)}
-    return SyntheticSet(images, run.labels, data.classes, data.mean, data.std, meta)
+    return SyntheticSet(images, run.labels, data.classes, data.mean, data.std, meta, method.formation())

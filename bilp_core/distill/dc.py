@@ -6,13 +6,13 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 
-from .base import Matching, Run
+from ..augment import dsa_strategy
+from ..data import ImageData
+from .gradients import GradientMatching, Run
 
 # (outer, inner) loops of the reference for each IPC
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
-SAMPLES = 32  # whose own gradients are computed together
 
 
 def loops(ipc: int) -> tuple[int, int]:
@@ -35,26 +35,8 @@ def layerwise_cosine(synthetic: list[Tensor], real: list[Tensor]) -> Tensor:
     return total
 
 
-def summed_loss(net: nn.Module, images: Tensor, label: Tensor) -> Tensor:
-    """Cross-entropy of images of one class, summed, in nats. label : int64, no dimensions."""
-    return F.cross_entropy(net(images), label.expand(len(images)), reduction="sum")
-
-
-def sample_gradients(net: nn.Module, images: Tensor, label: Tensor, weights: list[Tensor]) -> list[Tensor]:
-    """Gradient of the cross-entropy of each image: [N, *shape] for each of `weights`, parameters of `net`."""
-    wanted = {id(w) for w in weights}
-    state = {name: t.detach() for name, t in (*net.named_parameters(), *net.named_buffers())}
-    chosen = {name: state[name] for name, p in net.named_parameters() if id(p) in wanted}
-
-    def loss(chosen: dict[str, Tensor], image: Tensor) -> Tensor:
-        return F.cross_entropy(functional_call(net, {**state, **chosen}, (image[None],)), label[None])
-
-    parts = [vmap(grad(loss), in_dims=(None, 0))(chosen, part) for part in images.split(SAMPLES)]
-    return [torch.cat([part[name] for part in parts]) for name in chosen]
-
-
 @dataclass(frozen=True)
-class DC(Matching):
+class DC(GradientMatching):
     """Match the gradient of the mean loss on synthetic images to that on real ones, class by class.
 
     network_lr : SGD, no momentum, in training the network on the synthetic set between outer loops.
@@ -77,21 +59,11 @@ class DC(Matching):
         outer, inner = loops(ipc)
         return self.outer or outer, self.inner or inner
 
+    def strategy(self, data: ImageData) -> str:
+        return dsa_strategy(data.flip) if self.augment else "none"
+
     def passes(self, ipc: int) -> int:
         return self.loops(ipc)[0]
-
-    def statistic(self, run: Run, images: Tensor, label: int, *, real: bool) -> list[Tensor]:
-        weights, target = self.weights(run.net), run.classes[label]
-        if not real:
-            loss = summed_loss(run.net, images, target) / len(images)
-            return list(torch.autograd.grad(loss, weights, create_graph=True))
-        total = [torch.zeros_like(p) for p in weights]
-        for loss in run.in_chunks(summed_loss, images, target):
-            torch._foreach_add_(total, torch.autograd.grad(loss / len(images), weights))
-        return total
-
-    def each(self, run: Run, images: Tensor, label: int) -> list[Tensor]:
-        return sample_gradients(run.net, images, run.classes[label], self.weights(run.net))
 
     def weights(self, net: nn.Module) -> list[Tensor]:
         """Parameters whose gradients are matched: the distance ignores the others."""

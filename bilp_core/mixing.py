@@ -1,0 +1,27 @@
+"""CutMix (Yun et al., ICCV 2019), as IDC uses it: a box of every image comes from another image of the batch."""
+
+import torch
+from torch import Generator, Tensor
+
+
+def cutmix(images: Tensor, labels: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
+    """images [B, C, H, W] and soft labels [B, classes], mixed.
+
+    The box is one for the batch: its sides are sqrt(1 - l) of the image's, l uniform in [0, 1), its centre uniform,
+    clipped to the image. Labels mix by the share of the area, so cross-entropy mixes with them.
+    rng : on the CPU nothing waits for the accelerator.
+    """
+    height, width = images.shape[-2:]
+    share, y, x = torch.rand(3, generator=rng, device=rng.device).tolist()
+    order = torch.randperm(len(images), generator=rng, device=rng.device).to(images.device)
+    reach = (1 - share) ** 0.5
+    top, bottom = _side(int(y * height), int(height * reach) // 2, height)
+    left, right = _side(int(x * width), int(width * reach) // 2, width)
+    mixed = images.clone()
+    mixed[..., top:bottom, left:right] = images[order, :, top:bottom, left:right]
+    other = (bottom - top) * (right - left) / (height * width)
+    return mixed, (1 - other) * labels + other * labels[order]
+
+
+def _side(centre: int, half: int, size: int) -> tuple[int, int]:
+    return max(centre - half, 0), min(centre + half, size)
