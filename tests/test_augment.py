@@ -268,3 +268,19 @@ def test_rows_must_fit() -> None:
         draw(ALL, 10, (8, 8), seeded(), groups=3)
     with pytest.raises(InputError, match="drawn for 4 images got 5"):
         apply(images(5), draw(ALL, 4, (8, 8), seeded()))
+
+
+def test_idc_does_several_in_its_order():
+    """Flip, color, one of crop and rotate, cutout: each stage as the single operation would do it."""
+    images = torch.rand(6, 3, 8, 8, generator=seeded())
+    for seed in range(8):
+        drawn = draw("idc:cutout_rotate_crop_color_flip", 6, (8, 8), seeded(seed))
+        rng, expected, ops = seeded(seed), images, []
+        for stage in ("flip", "color", "crop_rotate", "cutout"):
+            one = draw(stage, 6, (8, 8), rng)
+            ops.append(one.ops)
+            expected = apply(expected, one)
+        torch.testing.assert_close(apply(images, drawn), expected)
+    assert ops == [("flip",), ("color",), ("crop", "rotate"), ("cutout",)]
+    with pytest.raises(InputError, match="unknown operation 'noise'"):
+        draw("idc:noise", 6, (8, 8), seeded())

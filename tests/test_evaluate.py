@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bilp_core.data import load
+from bilp_core.data import ImageData, load
 from bilp_core.errors import InputError
 from bilp_core.evaluate import evaluate, protocol
 from bilp_core.networks import initialise, network
@@ -41,6 +41,36 @@ def test_protocols_of_the_reference(digits):
     assert protocol("dc", photos, epochs=20).epochs == 20
     with pytest.raises(InputError, match="did you mean 'epochs'"):
         protocol("dc", photos, epoch=20)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "network", "ipc", "factor", "expected"),
+    [
+        ("cifar10", (3, 32, 32), "convnet", 1, 2, (1000, "color_crop_flip_scale_rotate", 0.5)),
+        ("svhn", (3, 32, 32), "convnet", 1, 2, (1000, "color_crop_scale_rotate", 0.5)),
+        ("svhn", (3, 32, 32), "convnet", 1, 1, (1000, "color_crop_cutout_scale_rotate", 0.0)),
+        ("mnist", (1, 28, 28), "convnet", 10, 2, (1000, "color_crop_scale_rotate", 0.0)),
+        ("mnist", (1, 28, 28), "convnet", 10, 1, (1000, "color_crop_scale_rotate", 0.5)),
+        ("photos", (3, 224, 224), "convnet", 20, 3, (1000, "color_crop_flip_scale_rotate", 1.0)),
+        ("photos", (3, 224, 224), "convnet", 1, 1, (3000, "color_crop_flip_scale_rotate", 1.0)),
+    ],
+)
+def test_protocols_of_idc(name, shape, network, ipc, factor, expected):
+    flip = name not in ("svhn", "mnist")
+    images, labels = torch.zeros(1, *shape, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+    data = ImageData(images, labels, ("a",), (0.5,) * shape[0], (0.5,) * shape[0], name, flip)
+    made = protocol("idc", data, network, ipc=ipc, factor=factor)
+    assert (made.epochs, made.augment, made.cutmix) == (expected[0], "idc:" + expected[1], expected[2])
+    recipe = made.recipe()
+    assert recipe.batch == 64
+    assert recipe.drop_after is None
+    if made.epochs == 1000:
+        assert (recipe.epochs, recipe.milestones) == (1000, (666, 833))
+
+
+def test_an_unknown_schedule_is_refused(digits):
+    with pytest.raises(InputError, match="schedule = 'cosine': must be one of half, thirds"):
+        protocol("idc", digits.test, schedule="cosine").recipe()
 
 
 def test_real_images_teach_something(digits, synthetic):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -159,3 +161,32 @@ def test_bad_compile_switch(monkeypatch):
     monkeypatch.setenv("BILP_COMPILE", "yes")
     with pytest.raises(InputError, match="BILP_COMPILE = 'yes'"):
         Ensemble("mlp", SHAPE, 4, [0], stacked=False)
+
+
+def test_milestones_written_out(samples):
+    """SGD with momentum by hand: a fifth of the rate after epoch 2 and again after epoch 4, momentum kept."""
+    recipe = Recipe(epochs=5, lr=0.1, momentum=0.9, weight_decay=0.0, batch=40, milestones=(2, 4))
+    ensemble = Ensemble("mlp", SHAPE, 4, [0], stacked=False)
+    fit(ensemble, samples, recipe)
+    net = network("mlp", SHAPE, 4)
+    initialise(net, torch.Generator().manual_seed(0))
+    weights = [p.detach().clone().requires_grad_() for p in net.parameters()]
+    velocity = [torch.zeros_like(w) for w in weights]
+    for rate in (0.1, 0.1, 0.02, 0.02, 0.004):
+        named = dict(zip([n for n, _ in net.named_parameters()], weights, strict=True))
+        loss = F.cross_entropy(torch.func.functional_call(net, named, (samples.images,)), samples.labels)
+        gradients = torch.autograd.grad(loss, weights)
+        velocity = [0.9 * v + g for v, g in zip(velocity, gradients, strict=True)]
+        weights = [(w - rate * v).detach().requires_grad_() for w, v in zip(weights, velocity, strict=True)]
+    for ours, expected in zip(ensemble.leaves(), weights, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [16, 40])
+def test_cutmix_is_the_same_stacked_or_not(samples, batch):
+    recipe = Recipe(epochs=3, lr=0.05, batch=batch, cutmix=0.5)
+    stacked, _ = trained("mlp", samples, [0, 1], recipe, stacked=True)
+    looped, _ = trained("mlp", samples, [0, 1], recipe, stacked=False)
+    torch.testing.assert_close(stacked, looped, rtol=1e-4, atol=1e-5)
+    plain, _ = trained("mlp", samples, [0, 1], replace(recipe, cutmix=0.0), stacked=False)
+    assert not torch.allclose(plain, looped)
