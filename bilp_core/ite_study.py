@@ -35,10 +35,10 @@ def measure(
 ) -> pd.DataFrame:
     """The ITE of every sample of one real batch, by each variant, for each network and class.
 
-    ages : SGD steps on real data (batches of 64, rate 0.01, momentum 0.9) that a fresh network has taken.
+    ages : for each network, SGD steps on real data (batches of 64, rate 0.01, momentum 0.9) since it was fresh.
     labels : the classes. variants : names in `ite.VARIANTS`, and `DEFINITION` (slow).
-    Returns columns method, age, class, variant, sample, effect, and seconds: what all effects of the batch took,
-    the statistics of its samples included.
+    Returns columns method, network (its number), age, class, variant, sample, effect, and seconds: what all effects
+    of the batch took, the statistics of its samples included.
     """
     import pandas as pd
 
@@ -47,7 +47,7 @@ def measure(
     run = Run(method.resolved(data, ipc), data, start, network, rng)
     ages, labels, variants = list(ages), list(labels), list(variants)
     rows, done = [], 0
-    for age in ages:
+    for number, age in enumerate(ages):
         run.fresh_network()
         _train(run, age)
         for label in labels:
@@ -63,6 +63,7 @@ def measure(
                     pd.DataFrame(
                         {
                             "method": method.name,
+                            "network": number,
                             "age": age,
                             "class": data.classes[label],
                             "variant": variant,
@@ -83,14 +84,16 @@ def errors(effects: pd.DataFrame, against: str = "exact") -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for (name, age, label), batch in effects.groupby(["method", "age", "class"], sort=False):
-        values = {variant: part for variant, part in batch.groupby("variant", sort=False)}
+    batches = effects.groupby(["method", "network", "age", "class"], sort=False)
+    for (name, number, age, label), batch in batches:
+        values = dict(list(batch.groupby("variant", sort=False)))
         truth = torch.tensor(values[against]["effect"].to_numpy())
         for variant, part in values.items():
             error = ite.rank_error(truth, torch.tensor(part["effect"].to_numpy()))
             seconds = part["seconds"].iloc[0]
-            rows.append((name, age, label, variant, len(part), error, seconds))
-    return pd.DataFrame(rows, columns=["method", "age", "class", "variant", "batch", "error", "seconds"])
+            rows.append((name, number, age, label, variant, len(part), error, seconds))
+    columns = ["method", "network", "age", "class", "variant", "batch", "error", "seconds"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _effects(run: Run, label: int, picks: Tensor, variant: str) -> Tensor:

@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields
 from html import escape
 from typing import Any
 
@@ -29,10 +30,11 @@ from pandas.io.formats.style import Styler
 from bilp_core.comparable import max_pruning_ratio
 from bilp_core.errors import InputError
 from bilp_core.paths import root
+from bilp_core.trials import Trial
 
 NOT_RUN = "not run yet"
 ABSENT = "–"
-BENCH = "bench.csv"  # lies beside the records, but is none
+BENCH, ITE = "bench.csv", "ite.csv"  # lie beside the records, but are none
 
 
 # ---------------------------------------------------------------- reading
@@ -58,8 +60,22 @@ def published(name: str | list[str] | None = None, /, **where: Any) -> pd.DataFr
 
 
 def committed(**where: Any) -> pd.DataFrame:
-    """Our records in `book/results/*.csv`, filtered as in `published`; empty where nothing ran yet."""
-    return _filter(_read_all(root() / "book" / "results", skip=(BENCH,)), where)
+    """Our records in `book/results/*.csv`, filtered as in `published`; empty where nothing ran yet.
+
+    A setting that did not exist yet when a record was made has the default it then got.
+    """
+    records = _read_all(root() / "book" / "results", skip=(BENCH, ITE))
+    for field in fields(Trial):
+        if not records.empty and field.default not in (MISSING, None):
+            column = records[field.name] if field.name in records else pd.Series(field.default, records.index)
+            records[field.name] = column.where(column.notna(), field.default)
+    return _filter(records, where)
+
+
+def ite_errors() -> pd.DataFrame:
+    """Our measurements of the ITE's variants in `book/results/ite.csv`; empty where none was committed."""
+    path = root() / "book" / "results" / ITE
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
 def benchmarks() -> pd.DataFrame:

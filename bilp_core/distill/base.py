@@ -26,6 +26,8 @@ from ..training import compiled, split
 
 Progress = Callable[[int, int, str], None]
 
+GRAIN = 16  # images by which a part of a batch may grow to meet a size that is compiled
+
 
 class Diverged(RuntimeError):
     """The matching loss stopped being finite."""
@@ -231,6 +233,7 @@ class Run:
         positions = method.iterations * method.passes(self.ipc) * data.num_classes * self.batches.size
         self._positions = 0 if self.batchnorms else positions * data.shape[1] * data.shape[2]
         self._compiled: dict[Callable, Callable] = {}
+        self.chunk = len(split(data.images[: self.batches.size])[0])  # images of a full part of a full batch
 
     def fresh_network(self) -> None:
         """New random weights, in place."""
@@ -255,14 +258,23 @@ class Run:
         return augment.apply(images, augment.draw(self.strategy, len(images), self.data.shape[1:], self.host))
 
     def in_chunks(self, function: Callable[..., Tensor], images: Tensor, *args: Any) -> Iterator[Tensor]:
-        """function(net, chunk, *args) for one chunk of real images after the other, compiled where that pays."""
-        parts = split(images)
+        """function(net, chunk, *args) for one chunk of real images after the other, compiled where that pays.
+
+        `function` sums over images, and takes weights for them as a last argument.
+        """
         if function not in self._compiled:
             self._compiled[function] = compiled(function, self._positions, images.device)
-        for part in parts:
-            # a shorter last part runs as it is, so that only one shape is ever compiled
-            call = self._compiled[function] if len(part) == len(parts[0]) else function
-            yield call(self.net, part, *args)
+        call = self._compiled[function]
+        for part in split(images):
+            if len(part) == self.chunk or call is function:
+                yield call(self.net, part, *args)
+            elif self.batches.adaptive:
+                # any number survives; filled up to one of a few, each of which is compiled once
+                missing = -len(part) % GRAIN
+                weights = torch.cat([part.new_ones(len(part)), part.new_zeros(missing)])
+                yield call(self.net, torch.cat([part, part[:1].expand(missing, -1, -1, -1)]), *args, weights)
+            else:  # the rest of a batch: seldom enough to run as it is
+                yield function(self.net, part, *args)
 
     def descend(self) -> None:
         """One step on the synthetic images along the gradients gathered so far."""

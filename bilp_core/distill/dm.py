@@ -12,9 +12,10 @@ from ..training import split
 from .base import Matching, Run
 
 
-def summed_features(net: nn.Module, images: Tensor) -> Tensor:
-    """Features before the last linear layer, summed over the images: [E]."""
-    return net.embed(images).sum(0)  # type: ignore[operator]
+def summed_features(net: nn.Module, images: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Features before the last linear layer, summed over the images: [E]. weights : [N], 1 if None."""
+    features = net.embed(images)  # type: ignore[operator]
+    return features.sum(0) if weights is None else weights @ features
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,12 @@ from .base import Matching, Run
 SAMPLES = 32  # whose own gradients are computed together
 
 
-def summed_loss(net: nn.Module, images: Tensor, label: Tensor) -> Tensor:
-    """Cross-entropy of images of one class, summed, in nats. label : int64, no dimensions."""
-    return F.cross_entropy(net(images), label.expand(len(images)), reduction="sum")
+def summed_loss(net: nn.Module, images: Tensor, label: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy of images of one class, summed, in nats. label : int64, no dimensions. weights : [N], 1 if None."""
+    labels = label.expand(len(images))
+    if weights is None:
+        return F.cross_entropy(net(images), labels, reduction="sum")
+    return weights @ F.cross_entropy(net(images), labels, reduction="none")
 
 
 def sample_gradients(net: nn.Module, images: Tensor, label: Tensor, weights: list[Tensor]) -> list[Tensor]:

@@ -2,6 +2,9 @@
 
     make bench ARGS="--reference DIR --folder DIR"
 
+The rows `adaptive-*` set steps with adaptive pruning (Table 12's settings for IPC 1) beside the same steps without;
+`ite-*` the sketched ITE of a batch beside the definition, which recomputes the loss without each sample.
+
 --reference : a checkout of VICO-UoE/DatasetCondensation; without it only our own times are measured.
 --folder    : an ImageFolder of CIFAR-10; without it loading from the cache is left out.
 Data are random numbers in CIFAR-10's shapes: speed does not depend on what an image shows. Network: ConvNet,
@@ -22,12 +25,13 @@ from pathlib import Path
 import torch
 from torch.nn.functional import cross_entropy
 
-from bilp_core import trials
+from bilp_core import ite_study, trials
+from bilp_core.adaptive import Adaptive
 from bilp_core.data import ImageData, load
 from bilp_core.distill import make
 from bilp_core.distill.base import Run
 from bilp_core.evaluate import evaluate, protocol
-from bilp_core.synthetic import SyntheticSet, initial
+from bilp_core.synthetic import SyntheticSet
 
 FIELDS = [
     "name",
@@ -51,11 +55,18 @@ def cifar_shaped(per_class: int, device: str) -> ImageData:
     return ImageData(images, labels, names, (0.5,) * 3, (0.25,) * 3, "random", True).to(device)
 
 
-def our_step(method: str, data: ImageData, **options: object) -> Callable[[], object]:
-    maker = make(method, iterations=100_000, **options)  # so many that compiling pays, as in a real run
+def our_step(
+    name: str, data: ImageData, adaptive: Adaptive | None = None, steps: int = 1, **options: object
+) -> Callable[[], object]:
+    # so many iterations that compiling pays, as in a real run
+    method = make(name, iterations=100_000, **options).resolved(data, 1)
     rng = torch.Generator(data.device).manual_seed(0)
-    run = Run(maker, data, initial(data, 1, "noise", rng), "convnet", rng)
-    return lambda: maker.step(run)
+    run = Run(method, data, method.start(data, 1, "noise", rng, "convnet"), "convnet", rng, adaptive)
+    return lambda: [method.step(run) for _ in range(steps)]
+
+
+def ite_of_a_batch(name: str, data: ImageData, variant: str) -> Callable[[], object]:
+    return lambda: ite_study.measure(make(name), data, 10, variants=[variant])
 
 
 class Reference:
@@ -148,33 +159,43 @@ def main() -> None:
     parser.add_argument("--folder", help="ImageFolder of CIFAR-10")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--only", default="", help="rows whose name begins so")
     parser.add_argument("--out", help="CSV file to write")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
 
     data, test = cifar_shaped(512, args.device), cifar_shaped(1000, args.device)
     device = data.device
-    references = {n: Reference(args.reference, data, n) if args.reference else None for n in (64, 256)}
     rows = []
+
+    def bench(name: str, ours: Callable, other: Callable | None, runs: int, where: torch.device = device) -> None:
+        if name.startswith(args.only):
+            rows.append(compare(name, ours, other, runs, where))
+
+    references = {n: Reference(args.reference, data, n) if args.reference else None for n in (64, 256)}
     for name, method, batch in (("dm-step", "dm", 256), ("dc-step", "dc", 64)):
         other = references[batch]
         step = getattr(other, f"{method}_step") if other else None
-        rows.append(compare(name, our_step(method, data, batch=batch), step, args.runs, device))
+        bench(name, our_step(method, data, batch=batch), step, args.runs)
 
     images = torch.randn(CLASSES, *SHAPE, device=device)
     synthetic = SyntheticSet(images, torch.arange(CLASSES), test.classes, test.mean, test.std)
     recipe, other = protocol("dc", test), references[64]
-    rows.append(
-        compare(
-            "evaluate-5-networks",
-            lambda: evaluate(synthetic, test, protocol=recipe, repeats=5),
-            (lambda: other.evaluate(test)) if other else None,
-            max(1, args.runs // 4),
-            device,
-        )
+    bench(
+        "evaluate-5-networks",
+        lambda: evaluate(synthetic, test, protocol=recipe, repeats=5),
+        (lambda: other.evaluate(test)) if other else None,
+        max(1, args.runs // 4),
     )
+    lazy = Adaptive(0.3, 10)
+    for name, steps, options in (("dc", 10, {}), ("idc", 1, {"inner": 10})):  # ten steps of a class: one decision
+        with_it, without = our_step(name, data, lazy, steps, **options), our_step(name, data, None, steps, **options)
+        bench(f"adaptive-{name}", with_it, without, args.runs)
+    for name in ("dc", "idc"):
+        sketched, defined = (ite_of_a_batch(name, data, variant) for variant in ("sketch", ite_study.DEFINITION))
+        bench(f"ite-{name}", sketched, defined, 1)
     if args.folder:
-        rows.append(compare("load-cifar10-from-cache", lambda: load(args.folder), None, args.runs, torch.device("cpu")))
+        bench("load-cifar10-from-cache", lambda: load(args.folder), None, args.runs, torch.device("cpu"))
     provenance = trials.provenance(args.device)
     for row in rows:
         row.update({key: provenance[key] for key in ("device", "date", "versions", "commit")})

@@ -139,3 +139,20 @@ def test_methods_and_networks_that_cannot(data):
         make("dc", iterations=2), data, 1, network="convnet:depth=2,width=6,norm=batch", adaptive=Adaptive(0.3)
     )
     assert torch.isfinite(made.images).all()
+
+
+@pytest.mark.parametrize("name", SEPARABLE)
+def test_a_filled_up_batch_counts_only_its_own_images(name, data, monkeypatch):
+    """With compiling on, whatever number survives is filled up to one that is compiled."""
+    run = a_run(short(name), data, adaptive=Adaptive(0.4))
+    images = data.batch(data.of_class(0)[:5])
+    plain = run.method.statistic(run, images, 0, real=True)
+    sizes = []
+
+    def stand_in(function, positions, device):
+        return lambda net, part, *args: sizes.append(len(part)) or function(net, part, *args)
+
+    monkeypatch.setattr("bilp_core.distill.base.compiled", stand_in)
+    run._compiled.clear()
+    torch.testing.assert_close(run.method.statistic(run, images, 0, real=True), plain, rtol=1e-4, atol=1e-6)
+    assert sizes == [16]
