@@ -8,14 +8,21 @@ A network is asked for with a spec, `name` or `name:option=value,...`; only conv
               act    relu (default), sigmoid, leakyrelu or swish
               pool   none, max or avg (default)
     mlp  lenet  alexnet  alexnet-bn  vgg11  vgg11-bn  resnet18  resnet18-bn  resnet18-bn-ap
+    resnet10  resnet10-bn  resnetap10  resnetap10-bn  densenet-bn  efficientnet-bn
 
-Example: `convnet:depth=4,norm=batch`. Without -bn, vgg11 and resnet18 have instance norm, alexnet no norm.
+Example: `convnet:depth=4,norm=batch`. Without -bn, vgg11 and the resnets have instance norm, alexnet no norm.
 
-Architectures and parameter counts are those of the reference implementation of DC, DSA and DM
-(VICO-UoE/DatasetCondensation). They differ from it only where it cannot run: vgg11 and resnet18 end in global
-average pooling, so inputs may exceed 32x32; and the wide first padding, which turns a grey 28x28 image into
-32x32, is left out at other sizes. Nothing works in place: every network can be differentiated twice and used
-under `torch.func`.
+Architectures and parameter counts of the first two lines are those of the reference implementation of DC, DSA
+and DM (VICO-UoE/DatasetCondensation). They differ from it only where it cannot run: vgg11 and resnet18 end in
+global average pooling, so inputs may exceed 32x32; and the wide first padding, which turns a grey 28x28 image
+into 32x32, is left out at other sizes.
+
+The third line has the networks of IDC (Kim et al. 2022, snu-mllab/Efficient-Dataset-Condensation), each ended by
+global average pooling. resnet10 and resnetap10 are as wide as IDC has them on CIFAR up to 32x32 pixels, and as
+wide as on its other data beyond. IDC's EfficientNet-B0 is another package's; this one is torchvision's, with the
+same parameters, symmetric padding, PyTorch's default norm settings, and neither dropout nor stochastic depth.
+
+Nothing works in place: every network can be differentiated twice and used under `torch.func`.
 """
 
 from __future__ import annotations
@@ -39,12 +46,14 @@ class Network(nn.Module):
 
     embed(x)   : [N, C, H, W] -> [N, E], the flattened features before the last linear layer.
     forward(x) : [N, C, H, W] -> [N, num_classes] logits.
+    he_normal  : does `initialise` draw the convolutions from He's normal distribution?
     """
 
-    def __init__(self, features: nn.Sequential, classifier: nn.Linear) -> None:
+    def __init__(self, features: nn.Sequential, classifier: nn.Linear, he_normal: bool = False) -> None:
         super().__init__()
         self.features = features
         self.classifier = classifier
+        self.he_normal = he_normal
 
     def embed(self, x: Tensor) -> Tensor:
         return self.features(x).flatten(1)
@@ -173,16 +182,80 @@ class ResidualBlock(nn.Module):
         return (self.residual(x) + self.shortcut(x)).relu()
 
 
+def _residual_stages(width: int, blocks: int, norm: str, pooled: bool) -> list[nn.Module]:
+    """Four stages of residual blocks; each but the first doubles the width and halves the map."""
+    layers: list[nn.Module] = []
+    channels = width
+    for stage in range(4):
+        for block in range(blocks):
+            stride = 2 if stage > 0 and block == 0 else 1
+            layers.append(ResidualBlock(channels, width << stage, stride, norm, pooled))
+            channels = width << stage
+    return layers
+
+
 def resnet18(shape: Shape, norm: str, pooled: bool = False) -> nn.Sequential:
     """Eight residual blocks after a 3x3 stem. E = 512, or the whole last map when `pooled`."""
-    layers: list[nn.Module] = [nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)]
-    layers += [*NORMS[norm]((64, 0, 0)), nn.ReLU()]
-    channels = 64
-    for width in (64, 128, 256, 512):
-        layers.append(ResidualBlock(channels, width, 1 if width == 64 else 2, norm, pooled))
-        layers.append(ResidualBlock(width, width, 1, norm, pooled))
-        channels = width
-    return nn.Sequential(*layers, *([] if pooled else [nn.AdaptiveAvgPool2d(1)]))
+    stem = [nn.Conv2d(shape[0], 64, 3, padding=1, bias=False), *NORMS[norm]((64, 0, 0)), nn.ReLU()]
+    stages = _residual_stages(64, 2, norm, pooled)
+    return nn.Sequential(*stem, *stages, *([] if pooled else [nn.AdaptiveAvgPool2d(1)]))
+
+
+def resnet10(shape: Shape, norm: str, pooled: bool = False) -> nn.Sequential:
+    """Four residual blocks after a stem that shrinks maps over 64 pixels by 2 and over 128 by 4, by averages
+    alone when `pooled`. E = 256 up to 32 pixels, 512 beyond.
+
+    Source: IDC's code, ResNet and ResNetAP of depth 10.
+    """
+    side = min(shape[1:])
+    large = side > 128
+    width, kernel = 32 if side <= 32 else 64, 7 if large else 3
+    stride = 2 if large and not pooled else 1
+    layers: list[nn.Module] = [nn.Conv2d(shape[0], width, kernel, stride=stride, padding=kernel // 2, bias=False)]
+    layers += [*NORMS[norm]((width, 0, 0)), nn.ReLU()]
+    if side > 64:
+        layers.append(nn.AvgPool2d(4 if large else 2) if pooled else nn.MaxPool2d(3, 2, padding=1))
+    return nn.Sequential(*layers, *_residual_stages(width, 1, norm, pooled), nn.AdaptiveAvgPool2d(1))
+
+
+def _out_of_place(features: nn.Sequential) -> nn.Sequential:
+    for module in features.modules():
+        if isinstance(module, nn.ReLU | nn.SiLU):
+            module.inplace = False
+    return features
+
+
+def densenet(shape: Shape) -> nn.Sequential:
+    """DenseNet-BC of growth 12 in four blocks, after a 3x3 stem; E = 384. Source: IDC's code, for CIFAR."""
+    from torchvision.models import DenseNet
+
+    deep = DenseNet(growth_rate=12, block_config=(6, 12, 24, 16), num_init_features=24).features
+    stem = nn.Conv2d(shape[0], 24, 3, padding=1, bias=False)
+    # the first four modules are the stem and the pooling of ImageNet
+    return _out_of_place(nn.Sequential(stem, *deep[4:], nn.ReLU(), nn.AdaptiveAvgPool2d(1)))
+
+
+class Residual(nn.Module):
+    """x + layers(x)."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+def efficientnet(shape: Shape) -> nn.Sequential:
+    """EfficientNet-B0 without its random parts; E = 1280. It halves maps five times, so images of up to 32x32
+    end as single pixels: its norms then need at least two images to train on."""
+    from torchvision.models import efficientnet_b0
+
+    stem, *stages, head = efficientnet_b0().features
+    stem[0] = nn.Conv2d(shape[0], 32, 3, stride=2, padding=1, bias=False)
+    # torchvision's blocks add in place and drop at random: only their layers are taken
+    blocks = [Residual(block.block) if block.use_res_connect else block.block for stage in stages for block in stage]
+    return _out_of_place(nn.Sequential(stem, *blocks, head, nn.AdaptiveAvgPool2d(1)))
 
 
 # name -> builder(shape, **options) of everything before the last linear layer
@@ -197,7 +270,14 @@ NETWORKS: dict[str, Callable[..., nn.Sequential]] = {
     "resnet18": partial(resnet18, norm="instance"),
     "resnet18-bn": partial(resnet18, norm="batch"),
     "resnet18-bn-ap": partial(resnet18, norm="batch", pooled=True),
+    "resnet10": partial(resnet10, norm="instance"),
+    "resnet10-bn": partial(resnet10, norm="batch"),
+    "resnetap10": partial(resnet10, norm="instance", pooled=True),
+    "resnetap10-bn": partial(resnet10, norm="batch", pooled=True),
+    "densenet-bn": densenet,
+    "efficientnet-bn": efficientnet,
 }
+HE_NORMAL = ("resnet10", "resnet10-bn", "resnetap10", "resnetap10-bn")
 # name -> option -> allowed words, or whole numbers
 OPTIONS: dict[str, dict[str, tuple[str, ...] | range]] = {
     "convnet": {
@@ -243,11 +323,13 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
 def evaluation_spec(spec: str) -> str:
     """The network that evaluates what `spec` distilled: batch norm, which a few synthetic images cannot feed,
     gives way to the instance-norm version (alexnet, which has none, to no norm; resnet18-bn-ap to resnet18).
+    densenet-bn and efficientnet-bn, which have no other version, are their own.
 
     Source: the reference's evaluation pool "S".
     """
     name, options = parse(spec)
-    name = name.partition("-")[0]
+    without_batch_norm = name.partition("-")[0]
+    name = without_batch_norm if without_batch_norm in NETWORKS else name
     if options.get("norm") == "batch":
         options["norm"] = "instance"
     rest = ",".join(f"{key}={value}" for key, value in options.items())
@@ -274,7 +356,7 @@ def network(spec: str, shape: Shape, num_classes: int) -> Network:
             f"network {spec!r} needs images of at least {least}x{least} pixels, got {shape[1]}x{shape[2]}"
         ) from error
     with fork_rng(devices=[]):
-        return Network(features, nn.Linear(size, num_classes)).train()
+        return Network(features, nn.Linear(size, num_classes), name in HE_NORMAL).train()
 
 
 @torch.no_grad()
@@ -301,12 +383,16 @@ def _next_size(name: str, options: dict[str, Any], shape: Shape) -> int:
 @torch.no_grad()
 def initialise(net: nn.Module, rng: Generator) -> None:
     """Draw fresh weights in place, as PyTorch does by default: weights and biases of convolutions and linear
-    layers uniform on +-1/sqrt(fan in); norm layers to one and zero, their running statistics reset.
+    layers uniform on +-1/sqrt(fan in); norm layers to one and zero, their running statistics reset. The
+    convolutions of resnet10 and resnetap10, as in IDC's code: normal with variance 2/(fan out).
 
     rng : the only source of randomness; on the device of the parameters.
     """
+    he_normal = isinstance(net, Network) and net.he_normal
     for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if he_normal and isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=rng)
+        elif isinstance(module, nn.Conv2d | nn.Linear):
             bound = 1 / math.sqrt(module.weight[0].numel())
             for parameter in module.parameters():
                 parameter.uniform_(-bound, bound, generator=rng)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
+from torchvision.ops import Conv2dNormActivation
 
 from bilp_core.errors import InputError
 from bilp_core.networks import NETWORKS, Network, evaluation_spec, initialise, network, parse
@@ -20,6 +21,12 @@ PARAMETERS = {
     "resnet18": (11_173_962, 11_172_810, 11_220_132),
     "resnet18-bn": (11_173_962, 11_172_810, 11_220_132),
     "resnet18-bn-ap": (11_250_762, 11_213_770, 11_988_132),
+    "resnet10": (1_228_970, 1_228_394, 1_252_100),
+    "resnet10-bn": (1_228_970, 1_228_394, 1_252_100),
+    "resnetap10": (1_228_970, 1_228_394, 1_252_100),
+    "resnetap10-bn": (1_228_970, 1_228_394, 1_252_100),
+    "densenet-bn": (1_000_618, 1_000_186, 1_035_268),
+    "efficientnet-bn": (4_020_358, 4_019_782, 4_135_648),
 }
 CONVNET_PARAMETERS = {  # 3x32x32 with 10 classes
     "convnet:depth=1": 331_530,
@@ -37,6 +44,7 @@ CONVNET_PARAMETERS = {  # 3x32x32 with 10 classes
     "convnet:act=swish": 320_010,
 }
 DIGITS = (1, 8, 8)
+STEM = nn.Conv2d | nn.BatchNorm2d | nn.GroupNorm | nn.ReLU | nn.MaxPool2d | nn.AvgPool2d | Conv2dNormActivation
 
 
 def ready(spec: str, shape: tuple[int, int, int], num_classes: int = 10, seed: int = 0) -> Network:
@@ -95,6 +103,59 @@ def test_embedding_feeds_the_classifier(spec: str, shape: tuple[int, int, int]) 
         assert features.shape[1] == 512
 
 
+# Trainable parameters and the sides of the maps after the stem and before global pooling, all with 10 classes.
+IDC = [
+    *[("resnet10", *setting) for setting in [(32, 1_228_970, 32, 4), (64, 4_903_242, 64, 8), (96, 4_903_242, 48, 6)]],
+    *[("resnet10-bn", *setting) for setting in [(128, 4_903_242, 64, 8), (224, 4_910_922, 56, 7)]],
+    *[("resnetap10", *setting) for setting in [(64, 4_903_242, 64, 8), (128, 4_903_242, 64, 8)]],
+    *[("resnetap10-bn", *setting) for setting in [(32, 1_228_970, 32, 4), (224, 4_910_922, 56, 7)]],
+    *[("densenet-bn", *setting) for setting in [(32, 1_000_618, 32, 4), (64, 1_000_618, 64, 8)]],
+    *[("efficientnet-bn", *setting) for setting in [(32, 4_020_358, 16, 1), (224, 4_020_358, 112, 7)]],
+]
+
+
+@pytest.mark.parametrize(("spec", "side", "parameters", "first", "last"), IDC)
+@torch.no_grad()
+def test_idc_networks_by_image_size(spec: str, side: int, parameters: int, first: int, last: int) -> None:
+    net = ready(spec, (3, side, side)).eval()
+    assert count(net) == parameters
+    body, pool = net.features[:-1], net.features[-1]
+    maps = [images(1, (3, side, side))]
+    for layer in body:
+        maps.append(layer(maps[-1]))
+    stem = next(i for i, layer in enumerate(body) if not isinstance(layer, STEM))
+    assert maps[stem].shape[2:] == (first, first)
+    assert maps[-1].shape[2:] == (last, last)
+    torch.testing.assert_close(pool(maps[-1]).flatten(1), maps[-1].mean((2, 3)))
+
+
+def test_resnetap10_halves_by_averages_alone() -> None:
+    """No layer skips pixels: strides, where there are any, are those of the averages."""
+    for side in (32, 128, 224):
+        layers = [*network("resnetap10", (3, side, side), 10).modules()]
+        assert all(layer.stride == (1, 1) for layer in layers if isinstance(layer, nn.Conv2d))
+        assert not any(isinstance(layer, nn.MaxPool2d) for layer in layers)
+
+
+@pytest.mark.parametrize("spec", NETWORKS)
+def test_nothing_works_in_place_or_at_random(spec: str) -> None:
+    net = ready(spec, (3, 32, 32))
+    assert not any(getattr(module, "inplace", False) for module in net.modules())
+    x = images(2, (3, 32, 32))
+    inputs: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def record(_: nn.Module, args: tuple) -> None:
+        inputs.extend((value, value.detach().clone()) for value in args if isinstance(value, torch.Tensor))
+
+    for module in net.modules():
+        module.register_forward_pre_hook(record)
+    state = torch.random.get_rng_state()
+    first = net(x)
+    assert all(torch.equal(now, then) for now, then in inputs)
+    assert torch.equal(net(x), first)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
 @pytest.mark.parametrize(
     "spec", ["convnet", "convnet:norm=layer,pool=max", "mlp", "alexnet", "alexnet-bn", "resnet18-bn"]
 )
@@ -114,6 +175,7 @@ def test_digits_are_told_apart(spec: str) -> None:
             DIGITS,
             "9x9",
         ),  # at 8x8 its last maps are single pixels, which instance norm makes constant
+        ("resnetap10", DIGITS, "16x16"),
         ("convnet:depth=4", DIGITS, "16x16"),
         ("convnet:depth=6,norm=layer", (3, 32, 32), "64x64"),
     ],
@@ -175,6 +237,10 @@ def test_parse() -> None:
         ("alexnet-bn", "alexnet"),
         ("vgg11-bn", "vgg11"),
         ("resnet18-bn-ap", "resnet18"),
+        ("resnet10-bn", "resnet10"),
+        ("resnetap10-bn", "resnetap10"),
+        ("densenet-bn", "densenet-bn"),
+        ("efficientnet-bn", "efficientnet-bn"),
         ("mlp", "mlp"),
     ],
 )
@@ -188,13 +254,14 @@ def test_building_and_initialising_leave_the_global_random_state() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_initialise_is_determined_by_its_generator() -> None:
-    first, again, other = (ready("resnet18-bn", DIGITS, seed=seed).state_dict() for seed in (3, 3, 4))
+@pytest.mark.parametrize("spec", ["resnet18-bn", "resnet10-bn", "densenet-bn", "efficientnet-bn"])
+def test_initialise_is_determined_by_its_generator(spec: str) -> None:
+    first, again, other = (ready(spec, DIGITS, seed=seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
 
 
-@pytest.mark.parametrize("spec", ["convnet", "lenet", "resnet18-bn"])
+@pytest.mark.parametrize("spec", ["convnet", "lenet", "resnet18-bn", "densenet-bn", "efficientnet-bn"])
 def test_initialise_draws_the_default_distribution(spec: str) -> None:
     for module in ready(spec, (3, 32, 32)).modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -203,6 +270,19 @@ def test_initialise_draws_the_default_distribution(spec: str) -> None:
             # Uniform: standard deviation bound / sqrt(3), within six of its own standard errors.
             error = 6 * math.sqrt(0.2 / module.weight.numel())
             assert module.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=error)
+
+
+@pytest.mark.parametrize("spec", ["resnet10", "resnetap10-bn"])
+def test_initialise_draws_the_convolutions_of_idc_he_normal(spec: str) -> None:
+    net = ready(spec, (3, 64, 64))
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            normal = module.weight * math.sqrt(module.weight[:, 0].numel() / 2)
+            error = 6 / math.sqrt(normal.numel())
+            assert normal.mean().item() == pytest.approx(0, abs=error)
+            assert normal.std().item() == pytest.approx(1, rel=error)
+            assert normal.abs().max() > 3  # a uniform draw of this variance ends at sqrt(3)
+    assert net.classifier.weight.abs().max() <= 1 / math.sqrt(512)
 
 
 def test_initialise_resets_a_used_network() -> None:
@@ -220,19 +300,16 @@ def test_initialise_resets_a_used_network() -> None:
 
 SMALL = [
     *("mlp", "lenet", "convnet:width=8", "convnet:width=8,norm=batch,pool=max", "convnet:width=8,norm=layer"),
-    *(
-        "convnet:width=8,act=swish,norm=group",
-        "convnet:width=8,act=leakyrelu",
-        "alexnet-bn",
-        "resnet18-bn-ap",
-    ),
+    *("convnet:width=8,act=swish,norm=group", "convnet:width=8,act=leakyrelu"),
+    *("alexnet-bn", "resnet18-bn-ap", "resnet10", "resnetap10"),
 ]
 
 
-@pytest.mark.parametrize("spec", SMALL)
+@pytest.mark.parametrize("spec", [*SMALL, "densenet-bn", "efficientnet-bn"])
 def test_twice_differentiable(spec: str) -> None:
     """The gradient, by the images, of the norm of a gradient by the weights: what gradient matching needs."""
-    shape = (1, 16, 16)
+    # efficientnet makes single pixels of anything smaller, and batch norm then a step of two images
+    shape = (1, 64, 64) if spec == "efficientnet-bn" else (1, 16, 16)
     net = ready(spec, shape).double()
     x = images(2, shape).double().requires_grad_()
 
