@@ -389,6 +389,29 @@ def by_stratum(values: pd.DataFrame, line: str, ylabel: str, bands: Mapping[str,
     return figure
 
 
+def versions(values: pd.DataFrame, order: Sequence[str]) -> Figure:
+    """Accuracy of versions of a method, one panel for each method and IPC; the band is the first of `order`.
+
+    values : columns method, ipc, version, value and std in per cent.
+    """
+    style()
+    panels = list(values.groupby(["method", "ipc"], sort=False))
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(7.2, 0.3 * len(order) + 1.0), squeeze=False, sharey=True
+    )  # fmt: skip
+    colour = sns.color_palette("colorblind")[0]
+    for axis, ((method, ipc), group) in zip(axes.flat, panels, strict=True):
+        rows = group.set_index("version").loc[list(order)]
+        first = rows.iloc[0]
+        axis.axvspan(first["value"] - first["std"], first["value"] + first["std"], color="0.9", zorder=0)
+        axis.errorbar(rows["value"], range(len(order)), xerr=rows["std"], fmt="o", color=colour, capsize=3)
+        axis.set_yticks(range(len(order)), order)
+        axis.set_title(f"{method.upper()}, IPC {ipc}", fontsize="medium")
+    axes[0, 0].invert_yaxis()
+    figure.supxlabel("test accuracy (%)", fontsize="medium")
+    return figure
+
+
 def percentiles(stratum: int) -> str:
     """The name of a stratum, such as "90–100"; never a bare number, of which two opposite ones are in use."""
     return f"{10 * stratum}–{10 * (stratum + 1)}"
