@@ -406,7 +406,7 @@ def versions(values: pd.DataFrame, order: Sequence[str]) -> Figure:
         axis.axvspan(first["value"] - first["std"], first["value"] + first["std"], color="0.9", zorder=0)
         axis.errorbar(rows["value"], range(len(order)), xerr=rows["std"], fmt="o", color=colour, capsize=3)
         axis.set_yticks(range(len(order)), order)
-        axis.set_title(f"{method.upper()}, IPC {ipc}", fontsize="medium")
+        axis.set_title(f"{str(method).upper()}, IPC {ipc}", fontsize="medium")
     axes[0, 0].invert_yaxis()
     figure.supxlabel("test accuracy (%)", fontsize="medium")
     return figure
