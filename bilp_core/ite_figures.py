@@ -34,6 +34,7 @@ def rank_scatter(effects: pd.DataFrame, variant: str, against: str = "exact") ->
         axis.set_aspect("equal")
     figure.supxlabel("rank by exact ITE", fontsize="medium")
     figure.supylabel(f"rank by {variant}", fontsize="medium")
+    figure.suptitle(", ".join(method.upper() for method in effects["method"].unique()), fontsize="medium")
     return figure
 
 
@@ -46,8 +47,8 @@ def normality(values: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
         normal = NormalDist()
         quantiles = [normal.inv_cdf((i + 0.5) / len(standard)) for i in range(len(standard))]
         histogram, line = axes[:, k]
-        histogram.hist(standard, bins=20, density=True, color="0.8")
-        grid = np.linspace(-3, 4, 100)
+        histogram.hist(np.clip(standard, -4, 4), bins=24, range=(-4, 4), density=True, color="0.8")  # outliers at the edge
+        grid = np.linspace(-4, 4, 100)
         histogram.plot(grid, [normal.pdf(x) for x in grid], linewidth=1.5)
         histogram.set_title(name, fontsize="medium")
         line.plot([-3, 3], [-3, 3], color="0.6", linewidth=1, zorder=0)
@@ -60,7 +61,7 @@ def normality(values: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
 
 def running(tracks: pd.DataFrame) -> Figure:
     """Mean and spread of the ITE of each batch beside the running law: columns step, mean, std, running_mean,
-    running_std, low, high."""
+    low, high (the band of values that is kept)."""
     style()
     figure, axis = plt.subplots(figsize=(7.2, 2.8))
     axis.errorbar(
