@@ -47,7 +47,9 @@ def normality(values: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
         normal = NormalDist()
         quantiles = [normal.inv_cdf((i + 0.5) / len(standard)) for i in range(len(standard))]
         histogram, line = axes[:, k]
-        histogram.hist(np.clip(standard, -4, 4), bins=24, range=(-4, 4), density=True, color="0.8")  # outliers at the edge
+        histogram.hist(
+            np.clip(standard, -4, 4), bins=24, range=(-4, 4), density=True, color="0.8"
+        )  # outliers at the edge
         grid = np.linspace(-4, 4, 100)
         histogram.plot(grid, [normal.pdf(x) for x in grid], linewidth=1.5)
         histogram.set_title(name, fontsize="medium")

@@ -112,6 +112,19 @@ def test_committed_is_empty_before_any_run_and_leaves_timings_out(project, grid)
     assert len(report.committed(stratum=None)) == len(grid) - 1
     assert len(report.committed(stratum=[3, None])) == len(grid)
     assert report.benchmarks()["name"].tolist() == ["dm step"]
+    assert report.ite_errors().empty
+    pd.DataFrame({"variant": ["sketch"]}).to_csv(results / "ite.csv", index=False)
+    assert report.ite_errors()["variant"].tolist() == ["sketch"]
+    assert len(report.committed()) == len(grid)
+
+
+def test_a_setting_younger_than_a_record_has_its_default(project, grid):
+    results = project / "book" / "results"
+    grid.drop(columns=["adaptive"], errors="ignore").to_csv(results / "old.csv", index=False)
+    assert len(report.committed(adaptive=0, tails="both")) == len(grid)
+    grid.iloc[:1].assign(adaptive=0.3).to_csv(results / "young.csv", index=False)
+    assert len(report.committed(adaptive=0)) == len(grid)
+    assert report.committed(adaptive=0.3)["lazy"].tolist() == [10]
 
 
 # ---------------------------------------------------------------- values
@@ -297,6 +310,16 @@ def test_curves_have_a_panel_for_each_setting(grid):
     figure = report.curves(report.measured(both, ["method", "criterion", "ratio"]), panel=["method"])
     assert [axis.get_title() for axis in figure.axes] == ["dc", "dm"]
     report.plt.close(figure)
+
+
+def test_versions_have_a_panel_each_with_the_band_of_the_first():
+    rows = [("dc", 1, name, value, 2.0) for name, value in (("full", 50.0), ("pruned", 53.0))]
+    values = pd.DataFrame(rows, columns=["method", "ipc", "version", "value", "std"])
+    (axis,) = report.versions(values, ["full", "pruned"]).axes
+    assert axis.get_title() == "DC, IPC 1"
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["full", "pruned"]
+    (band,) = axis.patches
+    assert (band.get_x(), band.get_x() + band.get_width()) == (48, 52)
 
 
 def test_strata_are_named_by_percentiles_easy_to_hard():
