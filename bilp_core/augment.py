@@ -23,15 +23,27 @@ With `dc:` before the list the words are DC's, and one is drawn for EACH image:
 With `idc:` before the list the words are DSA's, but several happen, in this order: the flip and the color, if
 listed; one of crop, scale and rotate, drawn for the batch, of those listed; the cutout, if listed.
 
-Images are normalised and nothing is clamped. Source: Zhao and Bilen 2021 (DSA) and Kim et al. 2022 (IDC), with the
-values of the references (VICO-UoE/DatasetCondensation, snu-mllab/Efficient-Dataset-Condensation). DC's words differ
-from the reference's in this: they interpolate bilinearly (it rotates by splines and scales to the nearest neighbour),
-scale by real factors instead of to whole sizes, and fill each channel with its own mean where it rotates with the
-mean of all.
+With `frepo:` before the list the words are FRePo's, one for the batch; outside an image its nearest pixel goes on:
+
+    flip       heads or tails                           left-right mirror image
+    color      brightness [-.25, .25), saturation and   as DSA's color
+               contrast e to the [-.25, .25)
+    crop       zoom, its logarithm uniform on           a window of 1/zoom of the sides, anywhere in the image or,
+               [log .8, log 1.25), and place            below 1, anywhere around it
+    rotate     [-15, 15) degrees                        about the centre
+    translate  up to an eighth of a side                shift, by parts of pixels too
+    cutout     whole pixels                             a rectangle of a quarter of the sides becomes zero
+
+Images are normalised and nothing is clamped. Source: Zhao and Bilen 2021 (DSA), Kim et al. 2022 (IDC) and Zhou et al.
+2022 (FRePo), with the values of the references (VICO-UoE/DatasetCondensation, yongchaoz/FRePo,
+snu-mllab/Efficient-Dataset-Condensation). DC's words differ from the reference's in this: they interpolate bilinearly
+(it rotates by splines and scales to the nearest neighbour), scale by real factors instead of to whole sizes, and fill
+each channel with its own mean where it rotates with the mean of all.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -43,6 +55,7 @@ from bilp_core.errors import InputError
 
 DSA_WORDS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 DC_WORDS = ("crop", "scale", "rotate", "noise")
+FREPO_WORDS = ("flip", "color", "crop", "rotate", "translate", "cutout")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +83,23 @@ def dsa_strategy(flip: bool) -> str:
     return "_".join(word for word in DSA_WORDS if flip or word != "flip")
 
 
+def frepo_strategy(flip: bool) -> str:
+    """The augmentation FRePo evaluates with."""
+    return "frepo:" + "_".join(word for word in FREPO_WORDS if flip or word != "flip")
+
+
 def operations(strategy: str) -> tuple[str, ...]:
-    """The operations of a strategy; those of DC carry its prefix. "none" has none.
+    """The operations of a strategy; those of DC and FRePo carry their prefix. "none" has none.
 
     Raises InputError listing the allowed words when one is unknown.
     """
     if strategy == "none":
         return ()
-    prefix, allowed = ("dc:", DC_WORDS) if strategy.startswith("dc:") else ("", DSA_WORDS)
+    prefix: str = ""
+    allowed: tuple[str, ...] = DSA_WORDS
+    for own, its_words in (("dc:", DC_WORDS), ("frepo:", FREPO_WORDS)):
+        if strategy.startswith(own):
+            prefix, allowed = own, its_words
     words = strategy.removeprefix(prefix or "idc:").split("_")
     for word in words:
         if word not in allowed:
@@ -141,11 +163,11 @@ def _ranges(ops: tuple[str, ...], size: tuple[int, int], device: torch.device) -
                 row = [(-reach, 2 * reach + 1, True) for reach in (int(side / 8 + 0.5) for side in size)]
             case "cutout":  # one of even side is centred between pixels: one place more
                 row = [(0, side + 1 - _cut(side) % 2, True) for side in size]
-            case "flip":
+            case "flip" | "frepo:flip":
                 row = [(0, 2, True)]
             case "scale":
                 row = [(1 / 1.2, 1.2 - 1 / 1.2, False)] * 2
-            case "rotate":
+            case "rotate" | "frepo:rotate":
                 row = [(-15, 30, False)]
             case "dc:crop":
                 # the reference's 4 pixels, for images of 28 and more; a seventh of a smaller side
@@ -154,6 +176,14 @@ def _ranges(ops: tuple[str, ...], size: tuple[int, int], device: torch.device) -
                 row = [(0.8, 0.4, False)] * 2
             case "dc:rotate":
                 row = [(-45, 90, True)]
+            case "frepo:color":
+                row = [(-0.25, 0.5, False)] * 3
+            case "frepo:crop":
+                row = [(math.log(0.8), math.log(1.25 / 0.8), False), *[(-1.0, 2.0, False)] * 2]
+            case "frepo:translate":  # in half sides
+                row = [(-0.25, 0.5, False)] * 2
+            case "frepo:cutout":
+                row = [(0, side - side // 4 + 1, True) for side in size]
             case _:
                 row = []
         table.append(row + [(0, 0, False)] * (3 - len(row)))
@@ -215,20 +245,33 @@ def _operate(op: str, images: Tensor, parameters: Tensor, fill: Tensor | None, s
             return _color(images, first, second, third)
         case "crop" | "dc:crop":
             return _shift(images, first, second, fill)
+        case "frepo:color":
+            return _color(images, first, second.exp(), third.exp())
         case "cutout":
-            rows, columns = _covered(first, height), _covered(second, width)
+            rows, columns = (
+                _covered(centre - _cut(side) // 2, side, _cut(side))
+                for centre, side in ((first, height), (second, width))
+            )
             return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)
-        case "flip":
+        case "frepo:cutout":
+            rows, columns = _covered(first, height, height // 4), _covered(second, width, width // 4)
+            return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)
+        case "flip" | "frepo:flip":
             return torch.where(first[:, None, None, None] > 0, images.flip(3), images)
         case "scale":
             return _warp(images, parameters[:, :2].diag_embed())
         case "dc:scale":
             return _warp(images, torch.stack([1 / second, 1 / first], 1).diag_embed())
         case "rotate" | "dc:rotate":
-            # In units of half sides: a rotation of the pixels also where the image is not square.
-            cosine, sine = first.deg2rad().cos(), first.deg2rad().sin()
-            matrix = torch.stack([cosine, -sine * height / width, sine * width / height, cosine], 1)
-            return _warp(images, matrix.unflatten(1, (2, 2)), fill)
+            return _warp(images, _rotation(first, height, width), fill)
+        case "frepo:rotate":
+            return _warp_with_edges(images, _rotation(first, height, width), torch.zeros_like(parameters[:, :2]))
+        case "frepo:crop":
+            zoom = first.exp()[:, None]
+            return _warp_with_edges(images, (1 / zoom).expand(-1, 2).diag_embed(), parameters[:, 1:] * (1 - 1 / zoom))
+        case "frepo:translate":
+            still = torch.eye(2, device=images.device).expand(len(parameters), -1, -1)
+            return _warp_with_edges(images, still, parameters[:, :2])
         case _:
             rng = Generator(images.device).manual_seed(seed)
             return images + torch.empty_like(images, requires_grad=False).normal_(std=0.001, generator=rng)
@@ -243,11 +286,16 @@ def _color(images: Tensor, brightness: Tensor, saturation: Tensor, contrast: Ten
     return images * (c * s) + (grey * (c * (1 - s)) + (level * (1 - c) + b))
 
 
-def _covered(centre: Tensor, side: int) -> Tensor:
-    """[rows, side]: the pixels along one side that a cutout around each centre covers."""
-    start = centre[:, None] - _cut(side) // 2
-    place = torch.arange(side, device=centre.device)
-    return (place >= start) & (place < start + _cut(side))
+def _covered(start: Tensor, side: int, length: int) -> Tensor:
+    """[rows, side]: the pixels along one side that are covered from each start on."""
+    place = torch.arange(side, device=start.device)
+    return (place >= start[:, None]) & (place < start[:, None] + length)
+
+
+def _rotation(degrees: Tensor, height: int, width: int) -> Tensor:
+    """[N, 2, 2] in units of half sides: a rotation of the pixels also where the image is not square."""
+    cosine, sine = degrees.deg2rad().cos(), degrees.deg2rad().sin()
+    return torch.stack([cosine, -sine * height / width, sine * width / height, cosine], 1).unflatten(1, (2, 2))
 
 
 def _shift(images: Tensor, down: Tensor, right: Tensor, fill: Tensor | None) -> Tensor:
@@ -271,3 +319,10 @@ def _warp(images: Tensor, matrix: Tensor, fill: Tensor | None = None) -> Tensor:
     if fill is None:
         return F.grid_sample(images, grid, align_corners=False)
     return F.grid_sample(images - fill, grid, align_corners=False) + fill
+
+
+def _warp_with_edges(images: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
+    """The same with shift [N or 1, 2] added; outside, the nearest pixel of the image."""
+    theta = torch.cat([matrix, shift[:, :, None]], 2).to(images.dtype)
+    grid = F.affine_grid(theta, [len(theta), *images.shape[1:]], align_corners=False)
+    return F.grid_sample(images, grid.expand(len(images), -1, -1, -1), padding_mode="border", align_corners=False)

@@ -1,26 +1,32 @@
 """The networks of the distillation literature, by name.
 
-A network is asked for with a spec, `name` or `name:option=value,...`; only convnet takes options:
+A network is asked for with a spec, `name` or `name:option=value,...`; only two take options:
 
-    convnet   depth  1 to 8; default 3, and 4 from 64x64 pixels on
-              width  1 to 1024; default 128
-              norm   none, batch, layer, instance (default) or group (four groups)
-              act    relu (default), sigmoid, leakyrelu or swish
-              pool   none, max or avg (default)
+    convnet        depth  1 to 8; default 3, and 4 from 64x64 pixels on
+                   width  1 to 1024; default 128
+                   norm   none, batch, layer, instance (default) or group (four groups)
+                   act    relu (default), sigmoid, leakyrelu or swish
+                   pool   none, max or avg (default)
+    frepo-convnet  depth  1 to 6; default 3, 4 from 64x64 pixels and 5 from 128x128 on
+                   width  of the first block, 1 to 512; default 128
+                   norm   none (default), batch, layer, instance or group
     mlp  lenet  alexnet  alexnet-bn  vgg11  vgg11-bn  resnet18  resnet18-bn  resnet18-bn-ap
     resnet10  resnet10-bn  resnetap10  resnetap10-bn  densenet-bn  efficientnet-bn
 
 Example: `convnet:depth=4,norm=batch`. Without -bn, vgg11 and the resnets have instance norm, alexnet no norm.
 
-Architectures and parameter counts of the first two lines are those of the reference implementation of DC, DSA
-and DM (VICO-UoE/DatasetCondensation). They differ from it only where it cannot run: vgg11 and resnet18 end in
-global average pooling, so inputs may exceed 32x32; and the wide first padding, which turns a grey 28x28 image
-into 32x32, is left out at other sizes.
+Architectures and parameter counts of convnet and of the first line of names are those of the reference
+implementation of DC, DSA and DM (VICO-UoE/DatasetCondensation). They differ from it only where it cannot run:
+vgg11 and resnet18 end in global average pooling, so inputs may exceed 32x32; and the wide first padding, which
+turns a grey 28x28 image into 32x32, is left out at other sizes.
 
-The third line has the networks of IDC (Kim et al. 2022, snu-mllab/Efficient-Dataset-Condensation), each ended by
-global average pooling. resnet10 and resnetap10 are as wide as IDC has them on CIFAR up to 32x32 pixels, and as
-wide as on its other data beyond. IDC's EfficientNet-B0 is another package's; this one is torchvision's, with the
-same parameters, symmetric padding, PyTorch's default norm settings, and neither dropout nor stochastic depth.
+The second line of names has the networks of IDC (Kim et al. 2022, snu-mllab/Efficient-Dataset-Condensation),
+each ended by global average pooling. resnet10 and resnetap10 are as wide as IDC has them on CIFAR up to 32x32
+pixels, and as wide as on its other data beyond. IDC's EfficientNet-B0 is another package's; this one is
+torchvision's, with the same parameters, symmetric padding, PyTorch's default norm settings, and neither dropout
+nor stochastic depth.
+
+frepo-convnet is the network of FRePo (Zhou et al. 2022, yongchaoz/FRePo).
 
 Nothing works in place: every network can be differentiated twice and used under `torch.func`.
 """
@@ -40,20 +46,22 @@ from bilp_core.errors import InputError
 
 Shape = tuple[int, int, int]
 
+CUT_NORMAL = 0.8796256610342398  # standard deviation of the standard normal distribution between -2 and 2
+
 
 class Network(nn.Module):
     """Features, then one linear layer: what every method here relies on.
 
     embed(x)   : [N, C, H, W] -> [N, E], the flattened features before the last linear layer.
     forward(x) : [N, C, H, W] -> [N, num_classes] logits.
-    he_normal  : does `initialise` draw the convolutions from He's normal distribution?
+    start      : how `initialise` draws the weights: 'uniform', 'he' or 'lecun'.
     """
 
-    def __init__(self, features: nn.Sequential, classifier: nn.Linear, he_normal: bool = False) -> None:
+    def __init__(self, features: nn.Sequential, classifier: nn.Linear, start: str = "uniform") -> None:
         super().__init__()
         self.features = features
         self.classifier = classifier
-        self.he_normal = he_normal
+        self.start = start
 
     def embed(self, x: Tensor) -> Tensor:
         return self.features(x).flatten(1)
@@ -108,6 +116,28 @@ def convnet(
         layers += [*NORMS[norm]((channels, height, side)), ACTIVATIONS[act](), *POOLS[pool]()]
         if pool != "none":
             height, side = height // 2, side // 2
+    return nn.Sequential(*layers)
+
+
+def frepo_convnet(shape: Shape, depth: int | None = None, width: int = 128, norm: str = "none") -> nn.Sequential:
+    """Blocks of 3x3 convolution, ReLU and 2x2 averages; each doubles the width and, from the second on, starts with
+    the norm. The running statistics of BatchNorm keep a tenth of their past, and the variance's estimate is unbiased
+    (FRePo's is not).
+    """
+    channels, height, side = shape
+    least = min(height, side)
+    depth = depth or (5 if least >= 128 else 4 if least >= 64 else 3)
+    layers: list[nn.Module] = []
+    for block in range(depth):
+        widening = _widening(shape) if block == 0 else 0
+        if block:
+            layers += NORMS[norm]((channels, height, side))
+        layers.append(nn.Conv2d(channels, width << block, 3, padding=1 + widening))
+        layers += [nn.ReLU(), nn.AvgPool2d(2)]
+        channels, height, side = width << block, height // 2 + widening, side // 2 + widening
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 0.9
     return nn.Sequential(*layers)
 
 
@@ -276,8 +306,13 @@ NETWORKS: dict[str, Callable[..., nn.Sequential]] = {
     "resnetap10-bn": partial(resnet10, norm="batch", pooled=True),
     "densenet-bn": densenet,
     "efficientnet-bn": efficientnet,
+    "frepo-convnet": frepo_convnet,
 }
-HE_NORMAL = ("resnet10", "resnet10-bn", "resnetap10", "resnetap10-bn")
+# how the weights of those that do not start as PyTorch does are drawn, see `initialise`
+STARTS = {
+    "frepo-convnet": "lecun",
+    **dict.fromkeys(("resnet10", "resnet10-bn", "resnetap10", "resnetap10-bn"), "he"),
+}
 # name -> option -> allowed words, or whole numbers
 OPTIONS: dict[str, dict[str, tuple[str, ...] | range]] = {
     "convnet": {
@@ -286,7 +321,8 @@ OPTIONS: dict[str, dict[str, tuple[str, ...] | range]] = {
         "norm": tuple(NORMS),
         "act": tuple(ACTIVATIONS),
         "pool": tuple(POOLS),
-    }
+    },
+    "frepo-convnet": {"depth": range(1, 7), "width": range(1, 513), "norm": tuple(NORMS)},
 }
 
 
@@ -322,16 +358,16 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
 
 def evaluation_spec(spec: str) -> str:
     """The network that evaluates what `spec` distilled: batch norm, which a few synthetic images cannot feed,
-    gives way to the instance-norm version (alexnet, which has none, to no norm; resnet18-bn-ap to resnet18).
-    densenet-bn and efficientnet-bn, which have no other version, are their own.
+    gives way to the instance-norm version (alexnet, which has none, and frepo-convnet to no norm; resnet18-bn-ap to
+    resnet18). densenet-bn and efficientnet-bn, which have no other version, are their own.
 
-    Source: the reference's evaluation pool "S".
+    Source: the reference's evaluation pool "S"; FRePo's code.
     """
     name, options = parse(spec)
     without_batch_norm = name.partition("-")[0]
     name = without_batch_norm if without_batch_norm in NETWORKS else name
     if options.get("norm") == "batch":
-        options["norm"] = "instance"
+        options["norm"] = "none" if name == "frepo-convnet" else "instance"
     rest = ",".join(f"{key}={value}" for key, value in options.items())
     return f"{name}:{rest}" if rest else name
 
@@ -356,7 +392,7 @@ def network(spec: str, shape: Shape, num_classes: int) -> Network:
             f"network {spec!r} needs images of at least {least}x{least} pixels, got {shape[1]}x{shape[2]}"
         ) from error
     with fork_rng(devices=[]):
-        return Network(features, nn.Linear(size, num_classes), name in HE_NORMAL).train()
+        return Network(features, nn.Linear(size, num_classes), STARTS.get(name, "uniform")).train()
 
 
 @torch.no_grad()
@@ -384,13 +420,19 @@ def _next_size(name: str, options: dict[str, Any], shape: Shape) -> int:
 def initialise(net: nn.Module, rng: Generator) -> None:
     """Draw fresh weights in place, as PyTorch does by default: weights and biases of convolutions and linear
     layers uniform on +-1/sqrt(fan in); norm layers to one and zero, their running statistics reset. The
-    convolutions of resnet10 and resnetap10, as in IDC's code: normal with variance 2/(fan out).
+    convolutions of resnet10 and resnetap10, as in IDC's code: normal with variance 2/(fan out). frepo-convnet, as
+    in FRePo's: normal, cut off at two standard deviations, with variance 1/(fan in) and biases of zero.
 
     rng : the only source of randomness; on the device of the parameters.
     """
-    he_normal = isinstance(net, Network) and net.he_normal
+    start = net.start if isinstance(net, Network) else "uniform"
     for module in net.modules():
-        if he_normal and isinstance(module, nn.Conv2d):
+        if start == "lecun" and isinstance(module, nn.Conv2d | nn.Linear):
+            std = 1 / math.sqrt(module.weight[0].numel()) / CUT_NORMAL
+            nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std, generator=rng)
+            assert module.bias is not None
+            module.bias.zero_()
+        elif start == "he" and isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=rng)
         elif isinstance(module, nn.Conv2d | nn.Linear):
             bound = 1 / math.sqrt(module.weight[0].numel())

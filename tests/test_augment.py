@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from bilp_core.augment import DSA_WORDS, Draw, apply, draw, dsa_strategy
+from bilp_core.augment import DSA_WORDS, Draw, apply, draw, dsa_strategy, frepo_strategy
 from bilp_core.errors import InputError
 
 ALL = "color_crop_cutout_flip_scale_rotate"
@@ -98,6 +98,82 @@ def test_rotate_turns_pixels_about_the_centre(op: str, degrees: float) -> None:
     expected = torch.stack([sampled(image, source) for image in x - ground]) + ground
     result = apply(x, forced(op, (degrees,), (degrees,)))
     torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_frepo_color_is_brightness_then_contrast_then_saturation_by_powers_of_e() -> None:
+    x = images(2)
+    settings = [(0.2, 0.1, -0.2), (-0.25, -0.25, 0.25)]
+    for image, result, (b, s, c) in zip(x, apply(x, forced("frepo:color", *settings)), settings, strict=True):
+        image = image + b
+        image = (image - image.mean()) * math.exp(c) + image.mean()
+        grey = image.mean(0)
+        torch.testing.assert_close(result, (image - grey) * math.exp(s) + grey)
+
+
+def clamped(i: float, j: float) -> tuple[float, float]:
+    return min(max(i, 0), 7), min(max(j, 0), 7)
+
+
+@pytest.mark.parametrize("degrees", [15.0, -8.0])
+def test_frepo_rotate_repeats_the_edge(degrees: float) -> None:
+    x, angle = images(1), math.radians(degrees)
+
+    def source(i: int, j: int) -> tuple[float, float]:
+        y, x = i - 3.5, j - 3.5
+        return clamped(3.5 + math.sin(angle) * x + math.cos(angle) * y, 3.5 + math.cos(angle) * x - math.sin(angle) * y)
+
+    torch.testing.assert_close(
+        apply(x, forced("frepo:rotate", (degrees,)))[0], sampled(x[0], source), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_frepo_translate_and_crop_sample_where_they_say() -> None:
+    x = images(1)
+    # in half sides of 4 pixels: one pixel down and a half to the left
+    moved = apply(x, forced("frepo:translate", (0.125, -0.25)))[0]
+    torch.testing.assert_close(moved, sampled(x[0], lambda i, j: clamped(i - 1, j + 0.5)), rtol=1e-5, atol=1e-5)
+    for zoom, right, down in ((1.25, 1.0, -1.0), (0.8, 0.5, 1.0), (1.0, 1.0, 1.0)):
+        cropped = apply(x, forced("frepo:crop", (math.log(zoom), right, down)))[0]
+        margin = 4 - 4 / zoom  # pixels beside the window, if it is in the middle
+        expected = sampled(
+            x[0],
+            lambda i, j, zoom=zoom, right=right, down=down, margin=margin: clamped(
+                3.5 + (i - 3.5) / zoom + down * margin, 3.5 + (j - 3.5) / zoom + right * margin
+            ),
+        )
+        torch.testing.assert_close(cropped, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_frepo_cutout_lies_inside() -> None:
+    x = images(2, height=8, width=12)
+    expected = x.clone()
+    expected[0, :, :2, 9:] = 0
+    expected[1, :, 6:, :3] = 0
+    assert torch.equal(apply(x, forced("frepo:cutout", (0, 9), (6, 0))), expected)
+
+
+def test_frepo_draws_one_operation_a_batch_within_its_ranges() -> None:
+    assert frepo_strategy(True) == "frepo:flip_color_crop_rotate_translate_cutout"
+    strategy = frepo_strategy(False)
+    limits = {
+        "color": ([-0.25] * 3, [0.25] * 3),
+        "crop": ([math.log(0.8), -1, -1], [math.log(1.25), 1, 1]),
+        "rotate": ([-15, 0, 0], [15, 0, 0]),
+        "translate": ([-0.25, -0.25, 0], [0.25, 0.25, 0]),
+        "cutout": ([0, 0, 0], [6, 6, 0]),
+    }
+    seen, rng = set(), seeded()
+    for _ in range(60):
+        made = draw(strategy, 50, (8, 8), rng)
+        word = made.ops[made.chosen.item()].removeprefix("frepo:")
+        seen.add(word)
+        low, high = (torch.tensor(limit) for limit in limits[word])
+        assert ((made.parameters >= low) & (made.parameters <= high)).all()
+        spread = made.parameters.amax(0) - made.parameters.amin(0)
+        assert (spread >= 0.75 * (high - low)).all()
+    assert seen == set(limits)
+    with pytest.raises(InputError, match="unknown operation 'scale'; allowed: flip, color"):
+        draw("frepo:scale", 1, (8, 8), rng)
 
 
 def test_dc_crop_moves_in_the_mean_colour_of_its_mini_batch() -> None:

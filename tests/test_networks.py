@@ -13,6 +13,7 @@ from bilp_core.networks import NETWORKS, Network, evaluation_spec, initialise, n
 PARAMETERS = {
     "mlp": (411_146, 118_282, 422_756),
     "convnet": (320_010, 317_706, 504_420),
+    "frepo-convnet": (1_560_842, 1_558_538, 2_298_212),
     "lenet": (62_006, 61_706, 69_656),
     "alexnet": (1_872_202, 1_865_802, 2_148_772),
     "alexnet-bn": (1_874_122, 1_867_722, 2_150_692),
@@ -42,6 +43,8 @@ CONVNET_PARAMETERS = {  # 3x32x32 with 10 classes
     "convnet:pool=none": 1_610_250,
     "convnet:pool=max": 320_010,
     "convnet:act=swish": 320_010,
+    "frepo-convnet:norm=batch": 1_561_610,
+    "frepo-convnet:depth=2,width=16": 16 * 28 + 32 * 145 + 10 * (32 * 64 + 1),
 }
 DIGITS = (1, 8, 8)
 STEM = nn.Conv2d | nn.BatchNorm2d | nn.GroupNorm | nn.ReLU | nn.MaxPool2d | nn.AvgPool2d | Conv2dNormActivation
@@ -89,6 +92,37 @@ def test_convnet_computes_its_formula() -> None:
     pooled = maps.reshape(2, 4, 3, 2, 3, 2).mean((3, 5)).flatten(1)
     torch.testing.assert_close(net.embed(x), pooled)
     torch.testing.assert_close(net(x), pooled @ out.T + offset)
+
+
+def test_frepo_convnet_deepens_with_the_image() -> None:
+    for side, features in ((32, 512 * 4**2), (64, 1024 * 4**2), (128, 2048 * 4**2)):
+        assert network("frepo-convnet", (3, side, side), 2).classifier.in_features == features
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_frepo_convnet_computes_its_formula(training: bool) -> None:
+    """Norm, convolution, ReLU, pooling, with no norm before the first convolution."""
+    net = ready("frepo-convnet:depth=2,width=4,norm=batch", (1, 28, 28), 3)
+    net(images(5, (1, 28, 28), seed=2))
+    net.train(training)
+    first, _, _, norm, second, *_ = net.features
+    running = norm.running_mean.clone(), norm.running_var.clone()
+    x = images(2, (1, 28, 28))
+    found = net.embed(x)
+
+    def pooled(maps: torch.Tensor) -> torch.Tensor:
+        return maps.clamp(min=0).unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).mean((3, 5))
+
+    maps = pooled(nn.functional.conv2d(x, first.weight, first.bias, padding=3))
+    assert maps.shape == (2, 4, 16, 16)
+    mean, variance = (maps.mean((0, 2, 3)), maps.var((0, 2, 3))) if training else running
+    if training:  # a tenth of the past, nine tenths of this batch
+        torch.testing.assert_close(norm.running_mean, 0.1 * running[0] + 0.9 * mean)
+        torch.testing.assert_close(norm.running_var, 0.1 * running[1] + 0.9 * variance)
+        variance = maps.var((0, 2, 3), unbiased=False)
+    maps = (maps - mean[:, None, None]) / (variance[:, None, None] + 1e-5).sqrt()
+    maps = pooled(nn.functional.conv2d(maps, second.weight, second.bias, padding=1))
+    torch.testing.assert_close(found, maps.flatten(1))
 
 
 @pytest.mark.parametrize("spec", NETWORKS)
@@ -234,6 +268,7 @@ def test_parse() -> None:
         ("convnet", "convnet"),
         ("convnet:norm=batch,act=swish", "convnet:norm=instance,act=swish"),
         ("convnet:norm=layer", "convnet:norm=layer"),
+        ("frepo-convnet:norm=batch,width=16", "frepo-convnet:norm=none,width=16"),
         ("alexnet-bn", "alexnet"),
         ("vgg11-bn", "vgg11"),
         ("resnet18-bn-ap", "resnet18"),
@@ -285,6 +320,15 @@ def test_initialise_draws_the_convolutions_of_idc_he_normal(spec: str) -> None:
     assert net.classifier.weight.abs().max() <= 1 / math.sqrt(512)
 
 
+def test_initialise_draws_frepos_network_lecun_normal() -> None:
+    for module in ready("frepo-convnet:width=32", (3, 32, 32)).modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            normal = module.weight.detach() * math.sqrt(module.weight[0].numel())
+            assert normal.std().item() == pytest.approx(1, rel=6 / math.sqrt(normal.numel()))
+            assert 2 < normal.abs().max() <= 2 / 0.8796  # cut off where the normal drawn has two
+            assert module.bias.abs().max() == 0
+
+
 def test_initialise_resets_a_used_network() -> None:
     net = ready("convnet:norm=batch", DIGITS)
     net(images(8, DIGITS)).sum().backward()
@@ -301,7 +345,7 @@ def test_initialise_resets_a_used_network() -> None:
 SMALL = [
     *("mlp", "lenet", "convnet:width=8", "convnet:width=8,norm=batch,pool=max", "convnet:width=8,norm=layer"),
     *("convnet:width=8,act=swish,norm=group", "convnet:width=8,act=leakyrelu"),
-    *("alexnet-bn", "resnet18-bn-ap", "resnet10", "resnetap10"),
+    *("alexnet-bn", "resnet18-bn-ap", "resnet10", "resnetap10", "frepo-convnet:width=4"),
 ]
 
 
