@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 CONFIG = "_config.yml"
 # Beside its own text and parameters, what a chapter's results depend on.
-INGREDIENTS = ("bilp_core/**/*.py", "book/published/*.csv", "book/results/*.csv", "requirements.lock")
+INGREDIENTS = ("bilp_core/**/*.py", "book/published/*.csv", "book/results/**/*.csv", "requirements.lock")
 # Read by chapters, not shown as pages.
 NOT_STAGED = ("published", "results")
 

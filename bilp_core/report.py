@@ -34,7 +34,7 @@ from bilp_core.trials import Trial
 
 NOT_RUN = "not run yet"
 ABSENT = "–"
-BENCH, ITE = "bench.csv", "ite.csv"  # lie beside the records, but are none
+BENCH, ITE = "bench.csv", "ite.csv"  # lie beside the records, but are none; curves/ holds loss curves
 
 
 # ---------------------------------------------------------------- reading
@@ -78,6 +78,12 @@ def ite_errors() -> pd.DataFrame:
     return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
+def committed_curves() -> pd.DataFrame:
+    """Loss curves of our committed records, `book/results/curves/*.csv`, as `trials.curves` gives them."""
+    frame = _read_all(root() / "book" / "results" / "curves", skip=())
+    return frame if not frame.empty else pd.DataFrame(columns=["key", "network", "epoch", "split", "loss", "accuracy"])
+
+
 def benchmarks() -> pd.DataFrame:
     """Our timings in `book/results/bench.csv`; empty where none was committed."""
     path = root() / "book" / "results" / BENCH
@@ -106,19 +112,20 @@ def _filter(frame: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
 # ---------------------------------------------------------------- records to values
 
 
-def measured(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+def measured(records: pd.DataFrame, by: Sequence[str], what: str = "accuracy") -> pd.DataFrame:
     """Mean and standard deviation of accuracy over the trials of each experiment, in per cent.
 
-    by : the setting columns that tell experiments apart; the trials of one differ in their seed.
+    by   : the setting columns that tell experiments apart; the trials of one differ in their seed.
+    what : another column in place of accuracy, in its own unit.
     Returns values: `by`, value, std (population; NaN for a single trial), and trials, their number.
     """
     if records.empty:
         return pd.DataFrame(columns=[*by, "value", "std", "trials"])
-    accuracies = 100 * records.groupby(list(by), sort=False, dropna=False)["accuracy"].agg(
+    groups = records.groupby(list(by), sort=False, dropna=False)
+    found = (100 if what == "accuracy" else 1) * groups[what].agg(
         value="mean", std=lambda group: group.std(ddof=0) if len(group) > 1 else np.nan
     )
-    trials = records.groupby(list(by), sort=False, dropna=False).size()
-    return accuracies.assign(trials=trials).reset_index()
+    return found.assign(trials=groups.size()).reset_index()
 
 
 def max_ratios(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -176,7 +183,7 @@ def results_table(
     """
     means = _pivot(values, rows, columns, "value")
     spreads = _pivot(values, rows, columns, "std")
-    text = means.combine(spreads, lambda mean, std: pd.Series(map(_mean_std, mean, std), index=mean.index))
+    text = means.combine(spreads, lambda mean, std: pd.Series(map(plus_minus, mean, std), index=mean.index))
     underline = None
     if "comparable" in values:
         underline = _pivot(values, rows, columns, "comparable").eq(True)
@@ -204,7 +211,7 @@ def three_columns(
     Three frames of values with the columns `on`. A setting absent from ours at paper scale reads "not run
     yet", one absent elsewhere "–". `show` writes a value and its standard deviation; mean ± std by default.
     """
-    show = show or _mean_std
+    show = show or plus_minus
     sources = {"published": published, "ours at paper scale": paper_scale, "this build": live}
     merged = pd.concat([frame[list(on)] for frame in sources.values() if not frame.empty])
     merged = merged.drop_duplicates().sort_values(list(on)).set_index(list(on))
@@ -220,6 +227,13 @@ def three_columns(
 def percent(value: float, _std: float = np.nan) -> str:
     """A pruning ratio as the paper writes it, for `three_columns(..., show=percent)`."""
     return _percent(value)
+
+
+def plus_minus(mean: float, std: float, digits: int = 1) -> str:
+    """Mean ± standard deviation as the book writes them, to so many decimal places."""
+    if pd.isna(mean):
+        return ABSENT
+    return f"{mean:.{digits}f}" if pd.isna(std) else f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
 def table(frame: pd.DataFrame, caption: str = "", index: bool = False) -> Styler:
@@ -277,12 +291,6 @@ def _labels(index: pd.Index) -> pd.Index:
     if len(names) == 1:
         return pd.Index(columns[0], name=names[0])
     return pd.MultiIndex.from_arrays(columns, names=names)
-
-
-def _mean_std(mean: float, std: float) -> str:
-    if pd.isna(mean):
-        return ABSENT
-    return f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"
 
 
 def _three_digits(value: Any) -> str:
@@ -364,7 +372,7 @@ def curves(values: pd.DataFrame, line: str = "criterion", panel: Sequence[str] =
         axis.set_title(", ".join(names), fontsize="medium")
     figure.supxlabel("kept share of the real data (%)", fontsize="medium")
     figure.supylabel("test accuracy (%)", fontsize="medium")
-    _legend(figure)
+    legend(figure)
     return figure
 
 
@@ -385,7 +393,7 @@ def by_stratum(values: pd.DataFrame, line: str, ylabel: str, bands: Mapping[str,
     axis.set_xticks(range(10), [percentiles(k) for k in range(10)])
     axis.set_xlabel("percentiles of the loss in each class (left: easy, right: hard)")
     axis.set_ylabel(ylabel)
-    _legend(figure)
+    legend(figure)
     return figure
 
 
@@ -438,7 +446,7 @@ def _errorbar(axis: Axes, x: pd.Series, values: pd.DataFrame, look: tuple, label
     axis.errorbar(x, values["value"], values["std"], color=colour, marker=marker, capsize=3, label=label)
 
 
-def _legend(figure: Figure) -> None:
+def legend(figure: Figure) -> None:
     """One legend for all panels, above them."""
     found = (axis.get_legend_handles_labels() for axis in figure.axes)
     handles = {label: handle for pair in found for handle, label in zip(*pair, strict=True)}

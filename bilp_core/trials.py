@@ -235,7 +235,10 @@ class Store:
         return self.path / "synthetic" / f"{key}.safetensors"
 
     def get(self, trial: Trial) -> dict[str, Any] | None:
-        """The record of a trial, None if there is none. A damaged file is moved aside with a warning."""
+        """The record of a trial, None if there is none, or if it lacks the curves that the trial asks for.
+
+        A damaged file is moved aside with a warning.
+        """
         path = self.record_path(trial.key)
         try:
             record = json.loads(path.read_text())
@@ -246,7 +249,7 @@ class Store:
         except (ValueError, KeyError, TypeError) as error:
             _set_aside(path, error)
             return None
-        return record
+        return None if trial.evaluation.get("test_every") and "curves" not in record else record
 
     def put(self, record: Mapping[str, Any]) -> None:
         with atomic(self.record_path(record["key"])) as path:
@@ -450,18 +453,44 @@ def _gather(
 
 
 def frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row a record; mappings become JSON text, `accuracies` stays a list."""
+    """One row a record; mappings become JSON text, `accuracies` stays a list. For the curves see `curves`."""
     import pandas as pd
 
     rows = []
     for record in records:
-        row = dict(record)
+        row = {name: value for name, value in record.items() if name != "curves"}
         for name, value in row.items():
             if isinstance(value, Mapping):
                 row[name] = json.dumps(value, sort_keys=True)
         rows.append(row)
     columns = [f.name for f in fields(Trial)] if not rows else None
     return pd.DataFrame(rows, columns=columns)
+
+
+def curves(records: pd.DataFrame, store: Store | str | Path | None = None) -> pd.DataFrame:
+    """Loss curves of the evaluation networks of `records`: one row for each trial, network, epoch and split.
+
+    Returns columns key, network (its number), epoch (trained so far), split ("train": the synthetic set as it was
+    augmented, "test"), loss (nats), accuracy (a fraction; NaN for train). Raises InputError for a trial whose
+    evaluation kept none: they are kept with `evaluation={"test_every": epochs}`.
+    """
+    import pandas as pd
+
+    store = store if isinstance(store, Store) else Store(store)
+    rows = []
+    for key in records["key"].unique():
+        path = store.record_path(key)
+        found = json.loads(path.read_text()).get("curves", {}) if path.is_file() else {}
+        if not found.get("epoch"):
+            raise InputError(
+                f"trial {key} has no curves in {store.path}: its evaluation needs test_every, at most epochs"
+            )
+        points = zip(found["epoch"], found["train_loss"], found["test_loss"], found["test_accuracy"], strict=True)
+        for epoch, *quantities in points:
+            for network, (train, test, accuracy) in enumerate(zip(*quantities, strict=True)):
+                rows.append((key, network, epoch, "train", train, math.nan))
+                rows.append((key, network, epoch, "test", test, accuracy))
+    return pd.DataFrame(rows, columns=["key", "network", "epoch", "split", "loss", "accuracy"])
 
 
 def export(records: pd.DataFrame, path: str | Path) -> None:
@@ -601,7 +630,8 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
     """Score (or reuse), prune, distil (or reuse), evaluate; the record is stored and returned.
 
     Its `seconds` are what this trial took; `timing` is what each part took when it was made, by this trial or
-    by another that shares it. `resolved` holds what the settings left to defaults.
+    by another that shares it. `resolved` holds what the settings left to defaults. There are `curves` where the
+    evaluation has `test_every`.
     """
     from .evaluate import evaluate, protocol
     from .indicators import resolve
@@ -642,8 +672,19 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
         },
         **provenance(place),
     }
+    if recipe.test_every:
+        record["curves"] = _at_tests(accuracies.curves)
     store.put(record)
     return record
+
+
+def _at_tests(curves: Mapping[str, list]) -> dict[str, list]:
+    """Curves at the tested epochs alone, to six digits: epoch [T], and [T][networks] of each quantity."""
+    tested = curves["test_epoch"]
+    found = {"train_loss": [curves["train_loss"][epoch] for epoch in tested]}
+    found |= {name: curves[name] for name in ("test_loss", "test_accuracy")}
+    short = {name: [[float(f"{x:.6g}") for x in row] for row in rows] for name, rows in found.items()}
+    return {"epoch": [epoch + 1 for epoch in tested], **short}
 
 
 def _part(index: int, count: int) -> Report:

@@ -382,6 +382,36 @@ def test_export_and_read_back(tmp_path):
     assert json.loads(back["options"][0]) == {"iterations": 2}
 
 
+def test_curves_are_kept_when_asked_for(tmp_path):
+    asked = replace(Trial(**TINY), evaluation={"epochs": 5, "test_every": 2})
+    frame = run([asked, Trial(**TINY)], tmp_path, InlineEngine())
+    assert "curves" not in frame
+    found = trials.curves(frame[:1], tmp_path)
+    assert list(found.columns) == ["key", "network", "epoch", "split", "loss", "accuracy"]
+    assert len(found) == 3 * 2 * 2  # epochs, networks, splits
+    assert set(found["epoch"]) == {2, 4, 6}  # the protocol trains one epoch more
+    last = found[(found["epoch"] == 6) & (found["split"] == "test")].sort_values("network")
+    assert list(last["accuracy"]) == pytest.approx(frame["accuracies"][0], rel=1e-5)
+    assert found.loc[found["split"] == "train", "accuracy"].isna().all()
+    assert (found["loss"] > 0).all()
+    with pytest.raises(InputError, match=f"{frame['key'][1]} has no curves.*test_every"):
+        trials.curves(frame, tmp_path)
+    assert trials.curves(frame[:0], tmp_path).empty
+
+
+def test_a_record_from_before_curves_were_kept_is_made_again(tmp_path, monkeypatch):
+    asked = replace(Trial(**TINY), evaluation={"epochs": 5, "test_every": 2})
+    before = run([asked], tmp_path, InlineEngine())
+    store = Store(tmp_path)
+    record = store.get(asked)
+    del record["curves"]
+    store.put(record)
+    assert store.get(asked) is None
+    monkeypatch.setattr("bilp_core.distill.distill", lambda *_, **__: pytest.fail("distilled again"))
+    assert run([asked], tmp_path, InlineEngine())["accuracies"][0] == before["accuracies"][0]
+    assert store.get(asked)["curves"]["epoch"] == [2, 4, 6]
+
+
 def test_an_unknown_engine():
     with pytest.raises(InputError, match="engine is 'slurm'; allowed: local, inline"):
         run([Trial("digits", seed=99999)], "nowhere", "slurm")
