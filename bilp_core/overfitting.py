@@ -1,11 +1,13 @@
 """Do networks overfit a synthetic set? Loss curves measured and drawn: supplement Sec. 4 and Fig. 2."""
 
+import math
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from scipy.stats import spearmanr
 
 from .errors import InputError
@@ -45,17 +47,19 @@ def measure(curves: pd.DataFrame) -> pd.DataFrame:
 def trend(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
     """Rank correlation of two quantities over trials, and its p-value: the chance of one as large without a relation.
 
-    Raises InputError for fewer than three pairs, or where all values of one are equal.
+    Both are NaN where all values of one quantity are equal. Raises InputError for fewer than three trials.
     """
-    if len(x) < 3 or len(set(x)) < 2 or len(set(y)) < 2:
-        raise InputError(f"{len(x)} trials: a trend needs at least 3, with different values")
+    if len(x) < 3:
+        raise InputError(f"{len(x)} trials: a trend needs at least 3")
+    if len(set(x)) < 2 or len(set(y)) < 2:
+        return math.nan, math.nan
     found = spearmanr(x, y)
     return float(found.statistic), float(found.pvalue)
 
 
 def figure(curves: pd.DataFrame, by: str = "ratio") -> Figure:
     """Fig. 2 of the supplement, and the accuracy beside it: a line for each value of `by`, mean ± standard deviation
-    over all networks of all trials.
+    over all networks of all trials. Losses have a log axis.
 
     curves : as `trials.curves` gives them, with the column `by`, which may be numbers or names.
     """
@@ -74,6 +78,11 @@ def figure(curves: pd.DataFrame, by: str = "ratio") -> Figure:
             axis.plot(mean.index, mean, color=colours[k], linestyle=dashes[k % 4], label=label)
             axis.fill_between(mean.index, mean - spread, mean + spread, color=colours[k], alpha=0.15, linewidth=0)
         axis.set_title(title, fontsize="medium")
+        if quantity == "loss":
+            axis.set_yscale("log")
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.minorticks_off()
     drawn.supxlabel("epoch", fontsize="medium")
     legend(drawn)
     return drawn

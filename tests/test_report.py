@@ -118,6 +118,17 @@ def test_committed_is_empty_before_any_run_and_leaves_timings_out(project, grid)
     assert len(report.committed()) == len(grid)
 
 
+def test_committed_curves_lie_beside_the_records(project, grid):
+    assert report.committed_curves().empty
+    grid.to_csv(project / "book" / "results" / "redundancy.csv", index=False)
+    (project / "book" / "results" / "curves").mkdir()
+    pd.DataFrame({"key": ["k"], "epoch": [10], "loss": [1.5]}).to_csv(
+        project / "book" / "results" / "curves" / "overfitting.csv", index=False
+    )
+    assert report.committed_curves()["loss"].tolist() == [1.5]
+    assert len(report.committed()) == len(grid)
+
+
 def test_a_setting_younger_than_a_record_has_its_default(project, grid):
     results = project / "book" / "results"
     grid.drop(columns=["adaptive"], errors="ignore").to_csv(results / "old.csv", index=False)
@@ -136,6 +147,12 @@ def test_measured_is_mean_and_population_deviation_over_trials_in_per_cent(grid)
     assert full["value"] == pytest.approx(50)
     assert full["std"] == pytest.approx(2)
     assert full["trials"] == 2
+
+
+def test_any_column_can_be_measured_in_its_own_unit(grid):
+    values = report.measured(grid.assign(rise=grid["accuracy"] * 2), ["criterion", "ratio"], what="rise")
+    full = values.set_index(["criterion", "ratio"]).loc[("random", 0.0)]
+    assert (full["value"], full["std"], full["trials"]) == (pytest.approx(1), pytest.approx(0.04), 2)
 
 
 def test_one_trial_has_no_deviation():
