@@ -1,0 +1,108 @@
+"""GLISTER: samples on which a step lowers the loss of held-out ones (Killamsetty et al., AAAI 2021)."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .last_layer import LastLayer, check_gradient
+
+SCOPES = ("all", "class")
+
+
+def taylor_greedy(
+    train: LastLayer,
+    validation: LastLayer,
+    *,
+    eta: float,
+    rounds: int = 1000,
+    gradient: str = "layer",
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """All samples of `train`, best first: int64 [n].
+
+    The last layer takes a gradient step of size `eta` on the SUM of the losses of the chosen, with their gradients
+    as they were before it. To first order, adding sample i lowers the mean loss of `validation` by eta times the
+    inner product of its gradient with that of the validation loss after the step so far.
+    rounds   : times the validation gradient is renewed (r in the paper); in each, the n / rounds best are taken.
+               From n on it is the plain greedy.
+    gradient : 'layer', of weights and biases, or 'logits', of the biases alone.
+    progress : called with (taken, n).
+    """
+    check_gradient(gradient, ("layer", "logits"))
+    if rounds < 1:
+        raise InputError(f"rounds = {rounds}: must be at least 1")
+    if not len(train) or not len(validation):
+        raise InputError(f"{len(train)} samples to choose from, {len(validation)} held out: both must be at least 1")
+    left, right = _factors(train.features, validation.features, gradient)
+    if len(validation) <= left.shape[1]:  # fewer held-out samples than features: their product is smaller
+        left, right = left @ right.T, torch.eye(len(validation), device=left.device, dtype=left.dtype)
+    logits = validation.logits.to(torch.float64, copy=True)
+    free = torch.ones(len(train), dtype=torch.bool, device=left.device)
+    each = math.ceil(len(train) / rounds)
+    order: list[Tensor] = []
+    for taken in range(0, len(train), each):
+        slope = right.T @ _directions(logits, validation.labels).to(left.dtype)
+        gains = torch.where(free, (train.errors * (left @ slope)).sum(1), -torch.inf)
+        best = gains.topk(min(each, len(train) - taken)).indices
+        free[best] = False
+        logits -= eta * (right @ (left[best].T @ train.errors[best])).double()
+        order.append(best)
+        if progress:
+            progress(min(taken + each, len(train)), len(train))
+    return torch.cat(order)
+
+
+def _factors(features: Tensor, others: Tensor, gradient: str) -> tuple[Tensor, Tensor]:
+    """A [n, .] and B [m, .] with A B^T = <h_i, h_j> + 1, or 1 for the gradient of the biases alone."""
+    pair = (torch.cat([part, part.new_ones(len(part), 1)], 1) for part in (features, others))
+    left, right = (part if gradient == "layer" else part[:, -1:] for part in pair)
+    return left, right
+
+
+def _directions(logits: Tensor, labels: Tensor) -> Tensor:
+    """softmax(logits) - onehot(labels), times one positive number for all: [m, C].
+
+    The number is such that the largest wrong probability becomes 1, so that a gradient far below the smallest
+    float, as after long steps, still has its direction.
+    """
+    wrong = logits.log_softmax(1).scatter(1, labels[:, None], -torch.inf)
+    wrong = (wrong - wrong.max()).exp()
+    return wrong.scatter(1, labels[:, None], -wrong.sum(1, keepdim=True))
+
+
+def glister(
+    train: LastLayer,
+    validation: LastLayer,
+    *,
+    eta: float,
+    rounds: int = 1000,
+    scope: str = "all",
+    gradient: str = "layer",
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Tensor]:
+    """For each class the indices of its samples in `train` in the order GLISTER takes them.
+
+    scope : 'all', one selection among all samples for the loss on all of `validation`, as in the paper; each class
+            then has its samples in the order of that one selection. 'class', one for each class, for the loss on
+            the held-out samples of that class (on its own ones where none is held out).
+    The others as in `taylor_greedy`; progress is called with (taken, samples in all).
+    """
+    if scope not in SCOPES:
+        raise InputError(f"scope = {scope!r}: must be one of {', '.join(SCOPES)}")
+    if scope == "all":
+        order = taylor_greedy(train, validation, eta=eta, rounds=rounds, gradient=gradient, progress=progress)
+        return [order[train.labels[order] == c] for c in train.labels.unique()]
+    orders: list[Tensor] = []
+    done = 0
+    for members in train.classes():
+        own = train.subset(members)
+        held = (validation.labels == own.labels[0]).nonzero().flatten()
+        judge = validation.subset(held) if len(held) else own
+        orders.append(members[taylor_greedy(own, judge, eta=eta, rounds=rounds, gradient=gradient)])
+        done += len(members)
+        if progress:
+            progress(done, len(train))
+    return orders

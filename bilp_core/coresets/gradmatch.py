@@ -1,0 +1,97 @@
+"""GradMatch: samples whose weighted gradients sum to everyone's (Killamsetty et al., ICML 2021)."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .last_layer import LastLayer
+
+PICKS = ("positive", "any")
+
+
+def matching_pursuit(
+    products: Tensor, count: int, *, lam: float = 0.5, eps: float = 1e-4, picks: str = "positive"
+) -> Tensor:
+    """Orthogonal matching pursuit of the sum of n vectors by few of them: their indices in order, at most `count`.
+
+    products : [n, n] inner products of the vectors g_i. Minimised is |sum_i w_i g_i - sum_i g_i|^2 + lam |w|^2.
+    eps      : stop when the root of that, over the norm of the sum, is at most this.
+    picks    : 'positive' takes the vector most along the residual, as weights should be positive, and stops when
+               none is; 'any' the one whose inner product with it is largest in absolute value.
+    It also stops when what is left lies in the span of the chosen. Returns int64, on the device of `products`.
+
+    A ridge is an own dimension for each vector, of length sqrt(lam), where the sum has none; so this is plain
+    pursuit with products + lam I. The chosen vectors are orthogonalised one by one (a pivoted Cholesky
+    factorisation, row t of `basis` holding all vectors' parts along the t-th): a step costs one product of a
+    vector with what is there of `basis`, and no system is ever solved.
+    """
+    n = len(products)
+    if products.shape != (n, n) or not n:
+        raise InputError(f"inner products are {list(products.shape)}: must be [n, n], not empty")
+    if not 1 <= count <= n:
+        raise InputError(f"matching pursuit of {count} of {n} samples: must be from 1 to {n}")
+    if picks not in PICKS:
+        raise InputError(f"picks = {picks!r}: must be one of {', '.join(PICKS)}")
+    products = products.double()
+    along = products.sum(1)  # <g_i, residual>
+    energy = total = float(along.sum())
+    noise = 1e-12 * float(along.abs().max())
+    basis = products.new_empty(count, n)
+    free = torch.ones(n, dtype=torch.bool, device=products.device)
+    order: list[int] = []
+    while len(order) < count and energy > eps**2 * total:
+        worth = torch.where(free, along if picks == "positive" else along.abs(), -torch.inf)
+        best = int(worth.argmax())
+        if not float(worth[best]) > noise:
+            break
+        free[best] = False
+        t = len(order)
+        part = products[best] - basis[:t, best] @ basis[:t]
+        part[best] += lam
+        square = float(part[best])
+        if square <= 1e-10 * (float(products[best, best]) + lam):
+            continue  # it lies in the span of the chosen
+        basis[t] = part / math.sqrt(square)
+        step = float(along[best]) / math.sqrt(square)
+        along = along - step * basis[t]
+        energy -= step**2
+        order.append(best)
+    return torch.tensor(order, dtype=torch.int64, device=products.device)
+
+
+def gradmatch(
+    layer: LastLayer,
+    budget: float = 0.7,
+    *,
+    lam: float = 0.5,
+    eps: float = 1e-4,
+    picks: str = "positive",
+    gradient: str = "layer",
+    progress: Callable[[int], None] | None = None,
+) -> list[Tensor]:
+    """For each class the indices that GradMatch takes, in order: at most ceil(budget x class size), or fewer.
+
+    budget   : share of a class to take; time grows with its square.
+    gradient : see `LastLayer.gram`. With 'class' only E + 1 gradients can be independent.
+    progress : called with the number of classes done. For the others see `matching_pursuit`.
+    A whole data set at once would need the products of all pairs of samples; class by class, as here, is the
+    paper's own approximation.
+    """
+    if not 0 < budget <= 1:
+        raise InputError(f"budget = {budget}: the share of a class to take must be in (0, 1]")
+    orders = []
+    for members in layer.classes():
+        products = layer.gram(members, gradient)
+        chosen = matching_pursuit(products, target(budget, len(members)), lam=lam, eps=eps, picks=picks)
+        orders.append(members[chosen])
+        if progress:
+            progress(len(orders))
+    return orders
+
+
+def target(budget: float, size: int) -> int:
+    """Samples that a share `budget` of a class of `size` stands for: rounded up."""
+    return min(size, math.ceil(budget * size - 1e-9))
