@@ -353,7 +353,7 @@ def _parser() -> argparse.ArgumentParser:
     command("methods", _methods, "the distillers and indicators, and what --set can change in each")
 
     sub = command("score", _score, "score every training sample: larger = harder", source, seed, options)
-    sub.add_argument("--indicator", default="loss", metavar="NAME", help="loss, early-loss or random (loss)")
+    sub.add_argument("--indicator", default="loss", metavar="NAME", help="see `bilp methods` (loss)")
     sub.add_argument("--out", required=True, metavar="FILE.npz", help="arrays scores and labels")
 
     sub = command("prune", _prune, "choose the samples to keep, class by class", source, seed)

@@ -18,14 +18,17 @@ below random selection whatever the ratio, is not explained by it. Ours keeps th
 """
 
 from .craig import craig, facility_location
-from .glister import glister, taylor_greedy
-from .gradmatch import gradmatch, matching_pursuit
+from .glister import check_glister, glister, taylor_greedy
+from .gradmatch import check_gradmatch, gradmatch, matching_pursuit
 from .herding import herding
-from .last_layer import LastLayer
+from .last_layer import LastLayer, check_gradient
 from .ranks import completed, ranks
 
 __all__ = [
     "LastLayer",
+    "check_glister",
+    "check_gradient",
+    "check_gradmatch",
     "completed",
     "craig",
     "facility_location",

@@ -12,6 +12,15 @@ from .last_layer import LastLayer, check_gradient
 SCOPES = ("all", "class")
 
 
+def check_glister(rounds: int, scope: str, gradient: str) -> None:
+    """Raises InputError for what `glister` does not take."""
+    if rounds < 1:
+        raise InputError(f"rounds = {rounds}: must be at least 1")
+    if scope not in SCOPES:
+        raise InputError(f"scope = {scope!r}: must be one of {', '.join(SCOPES)}")
+    check_gradient(gradient, ("layer", "logits"))
+
+
 def taylor_greedy(
     train: LastLayer,
     validation: LastLayer,
@@ -31,9 +40,7 @@ def taylor_greedy(
     gradient : 'layer', of weights and biases, or 'logits', of the biases alone.
     progress : called with (taken, n).
     """
-    check_gradient(gradient, ("layer", "logits"))
-    if rounds < 1:
-        raise InputError(f"rounds = {rounds}: must be at least 1")
+    check_glister(rounds, "all", gradient)
     if not len(train) or not len(validation):
         raise InputError(f"{len(train)} samples to choose from, {len(validation)} held out: both must be at least 1")
     left, right = _factors(train.features, validation.features, gradient)
@@ -90,8 +97,7 @@ def glister(
             the held-out samples of that class (on its own ones where none is held out).
     The others as in `taylor_greedy`; progress is called with (taken, samples in all).
     """
-    if scope not in SCOPES:
-        raise InputError(f"scope = {scope!r}: must be one of {', '.join(SCOPES)}")
+    check_glister(rounds, scope, gradient)
     if scope == "all":
         order = taylor_greedy(train, validation, eta=eta, rounds=rounds, gradient=gradient, progress=progress)
         return [order[train.labels[order] == c] for c in train.labels.unique()]

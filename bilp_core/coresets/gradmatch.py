@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .last_layer import LastLayer
+from .last_layer import LastLayer, check_gradient
 
 PICKS = ("positive", "any")
 
@@ -33,8 +33,7 @@ def matching_pursuit(
         raise InputError(f"inner products are {list(products.shape)}: must be [n, n], not empty")
     if not 1 <= count <= n:
         raise InputError(f"matching pursuit of {count} of {n} samples: must be from 1 to {n}")
-    if picks not in PICKS:
-        raise InputError(f"picks = {picks!r}: must be one of {', '.join(PICKS)}")
+    check_picks(picks)
     products = products.double()
     along = products.sum(1)  # <g_i, residual>
     energy = total = float(along.sum())
@@ -62,6 +61,19 @@ def matching_pursuit(
     return torch.tensor(order, dtype=torch.int64, device=products.device)
 
 
+def check_picks(picks: str) -> None:
+    if picks not in PICKS:
+        raise InputError(f"picks = {picks!r}: must be one of {', '.join(PICKS)}")
+
+
+def check_gradmatch(budget: float, picks: str, gradient: str) -> None:
+    """Raises InputError for what `gradmatch` does not take."""
+    if not 0 < budget <= 1:
+        raise InputError(f"budget = {budget}: the share of a class to take must be in (0, 1]")
+    check_picks(picks)
+    check_gradient(gradient)
+
+
 def gradmatch(
     layer: LastLayer,
     budget: float = 0.7,
@@ -80,8 +92,7 @@ def gradmatch(
     A whole data set at once would need the products of all pairs of samples; class by class, as here, is the
     paper's own approximation.
     """
-    if not 0 < budget <= 1:
-        raise InputError(f"budget = {budget}: the share of a class to take must be in (0, 1]")
+    check_gradmatch(budget, picks, gradient)
     orders = []
     for members in layer.classes():
         products = layer.gram(members, gradient)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data import ImageData
 from ..errors import InputError
 from ..options import merged
-from . import early_loss, loss, uniform
+from . import coresets, early_loss, loss, uniform
 from .base import Indicator, Progress
 from .loss import empirical_loss
 from .probe import PROBES, Probe, features_of_trained_network, loss_curves, probe_for
@@ -22,6 +22,7 @@ INDICATORS: dict[str, Indicator] = {
     "random": uniform.INDICATOR,
     "loss": loss.INDICATOR,
     "early-loss": early_loss.INDICATOR,
+    **coresets.INDICATORS,
 }
 
 __all__ = [

@@ -1,0 +1,173 @@
+"""Coresets as indicators: one training run, then the order in which a method takes the samples of a class.
+
+The score is the position in that order, so that dropping the largest keeps the coreset: here "larger" means taken
+later, not harder. Supplement Sec. 3 and its Tables 1 and 2 do not say which network the selection stood on. Ours is
+the first network of the loss indicator's probe, at the end of its training, without augmentation.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import coresets
+from ..coresets import LastLayer
+from ..coresets.gradmatch import target
+from ..data import ImageData
+from ..errors import InputError
+from ..pruning import removed
+from ..training import Ensemble, Recipe, fit, seeds, split
+from .base import Indicator, Progress
+from .probe import probe_options
+
+PASS = 1024  # images whose features are computed at a time
+
+
+def last_layer(
+    data: ImageData, train: Tensor | None, seed: int, report: Callable[[int], None] | None = None, **probe: Any
+) -> LastLayer:
+    """The last layer of one network, trained with the probe's settings, on all of `data`.
+
+    train  : indices to train on; None for all. report : called with the number of epochs done.
+    probe  : epochs, lr, batch, network, momentum, as in `Probe`.
+    """
+    samples = data if train is None else data.subset(train)
+    recipe = Recipe(probe["epochs"], probe["lr"], probe["momentum"], 0.0, probe["batch"])
+    work = recipe.epochs * len(samples) * data.shape[1] * data.shape[2]
+    ensemble = Ensemble(
+        probe["network"], data.shape, data.num_classes, seeds("probe", seed, 1), data.device,
+        positions=work, stacked=False,
+    )  # fmt: skip
+    fit(ensemble, samples, recipe, on_epoch=lambda epoch: report(epoch + 1) if report else None)
+    ensemble.train(False)
+    (member,) = ensemble.members
+    with torch.no_grad():
+        parts = torch.arange(len(data), device=data.device).split(PASS)
+        features = torch.cat([member.embed(images) for part in parts for images in split(data.batch(part))])
+        return LastLayer(features, member.classifier(features), data.labels)
+
+
+def _options(**own: Any) -> Callable[[str], dict[str, Any]]:
+    """The probe's options, without the number of networks, then the method's own."""
+    return lambda name: {**{k: v for k, v in probe_options(name).items() if k != "trials"}, **own}
+
+
+class _Steps:
+    """Progress over the epochs of the training run and then over the samples."""
+
+    def __init__(self, progress: Progress | None, data: ImageData, epochs: int) -> None:
+        self.progress, self.epochs, self.samples = progress, epochs, len(data)
+        self.counts = [count for count in data.counts().tolist() if count]
+
+    def trained(self, epochs: int) -> None:
+        self._report(epochs, 0, f"epoch {epochs} of {self.epochs}")
+
+    def classes(self, done: int) -> None:
+        self._report(self.epochs, sum(self.counts[:done]) / self.samples, f"class {done} of {len(self.counts)}")
+
+    def taken(self, done: int, total: int) -> None:
+        self._report(self.epochs, done / total, "selecting")
+
+    def _report(self, epochs: int, share: float, note: str) -> None:
+        if self.progress:  # half for each
+            self.progress(int(500 * (epochs / self.epochs + share)), 1000, note)
+
+
+def _scores(orders: Sequence[Tensor], data: ImageData, seed: int) -> Tensor:
+    """What no method took follows in random order."""
+    rng = torch.Generator().manual_seed(seed)
+    groups = [data.of_class(c) for c in range(data.num_classes) if len(data.of_class(c))]
+    return coresets.ranks(
+        [coresets.completed(order, members, rng) for order, members in zip(orders, groups, strict=True)], len(data)
+    )
+
+
+def herding(data: ImageData, seed: int, progress: Progress | None, **probe: Any) -> Tensor:
+    steps = _Steps(progress, data, probe["epochs"])
+    layer = last_layer(data, None, seed, steps.trained, **probe)
+    orders = []
+    for members in layer.classes():
+        orders.append(members[coresets.herding(layer.features[members], len(members))])
+        steps.classes(len(orders))
+    return _scores(orders, data, seed)
+
+
+def craig(data: ImageData, seed: int, progress: Progress | None, *, gradient: str, **probe: Any) -> Tensor:
+    coresets.check_gradient(gradient)
+    steps = _Steps(progress, data, probe["epochs"])
+    layer = last_layer(data, None, seed, steps.trained, **probe)
+    return _scores(coresets.craig(layer, gradient, steps.classes), data, seed)
+
+
+def gradmatch(
+    data: ImageData, seed: int, progress: Progress | None,
+    *, budget: float, lam: float, eps: float, picks: str, gradient: str, **probe: Any,
+) -> Tensor:  # fmt: skip
+    """Warns of how many samples within the budget the pursuit, stopping early, left to chance."""
+    coresets.check_gradmatch(budget, picks, gradient)
+    steps = _Steps(progress, data, probe["epochs"])
+    layer = last_layer(data, None, seed, steps.trained, **probe)
+    orders = coresets.gradmatch(layer, budget, lam=lam, eps=eps, picks=picks, gradient=gradient, progress=steps.classes)
+    wanted = [target(budget, len(members)) for members in layer.classes()]
+    missing = sum(wanted) - sum(len(order) for order in orders)
+    if missing:
+        warnings.warn(
+            f"gradmatch: {missing} of {sum(wanted)} samples within the budget follow at random, as the pursuit "
+            f"stopped early (lam = {lam}, eps = {eps}); fewest taken in a class: {min(map(len, orders))}",
+            stacklevel=2,
+        )
+    return _scores(orders, data, seed)
+
+
+def glister(
+    data: ImageData, seed: int, progress: Progress | None,
+    *, validation: float, eta: float, rounds: int, scope: str, gradient: str, **probe: Any,
+) -> Tensor:  # fmt: skip
+    """The held-out samples, which cannot be taken, come last in their class."""
+    coresets.check_glister(rounds, scope, gradient)
+    held = held_out(data, validation, seed)
+    train = torch.ones(len(data), dtype=torch.bool, device=data.device).index_fill(0, held, False).nonzero().flatten()
+    steps = _Steps(progress, data, probe["epochs"])
+    layer = last_layer(data, train, seed, steps.trained, **probe)
+    chooser = layer.subset(train)
+    judge = layer.subset(held) if len(held) else chooser
+    orders = coresets.glister(
+        chooser, judge, eta=eta, rounds=rounds, scope=scope, gradient=gradient, progress=steps.taken
+    )
+    return _scores([train[order] for order in orders], data, seed)
+
+
+def held_out(data: ImageData, share: float, seed: int) -> Tensor:
+    """Indices of floor(share x class size) random samples of each class, int64, sorted."""
+    if not 0 <= share < 1:
+        raise InputError(f"validation = {share}: the share of each class held out must be in [0, 1)")
+    rng = torch.Generator().manual_seed(seed)
+    parts = []
+    for c in range(data.num_classes):
+        members = data.of_class(c)
+        parts.append(
+            members[torch.randperm(len(members), generator=rng)[: removed(share, len(members))].to(data.device)]
+        )
+    return torch.cat(parts).sort().values
+
+
+INDICATORS = {
+    "craig": Indicator(
+        "CRAIG: order in which facility location takes the samples of a class (supplement Sec. 3)",
+        craig,
+        _options(gradient="logits"),
+    ),
+    "gradmatch": Indicator(
+        "GradMatch: order in which matching pursuit takes the samples of a class (supplement Sec. 3)",
+        gradmatch,
+        _options(budget=0.7, lam=0.5, eps=1e-4, picks="positive", gradient="layer"),
+    ),
+    "glister": Indicator(
+        "GLISTER: order in which samples lower the loss of held-out ones most (supplement Sec. 3)",
+        glister,
+        _options(validation=0.1, eta=0.01, rounds=1000, scope="all", gradient="layer"),
+    ),
+    "herding": Indicator("herding: order in which it takes the samples of a class", herding, _options()),
+}
