@@ -73,6 +73,7 @@ def _data_check(args: argparse.Namespace) -> None:
 def _score(args: argparse.Namespace) -> None:
     import numpy as np
 
+    from .data import cache_home
     from .indicators import resolve, score
     from .trials import device
 
@@ -81,7 +82,8 @@ def _score(args: argparse.Namespace) -> None:
     resolve(args.indicator, "", options)  # a misspelt option should not wait for the data
     train = _load(args).train.to(device())
     with Progress(args.indicator) as bar:
-        scores = score(train, args.indicator, seed=args.seed, progress=bar, **options)
+        unfinished = cache_home() / "unfinished"
+        scores = score(train, args.indicator, seed=args.seed, progress=bar, unfinished=unfinished, **options)
     settings = {"indicator": args.indicator, "options": resolve(args.indicator, train.name, options)}
     about = json.dumps({**settings, "data": train.name, "seed": args.seed})
     with atomic(out) as path:
@@ -122,10 +124,11 @@ def _methods(_: argparse.Namespace) -> None:
     for name, method in METHODS.items():
         print(f"  {name:12} {method.summary}; starts from {method.default_init}")
         print(f"  {'':12} {' '.join(f'{key}={value}' for key, value in options_of(name).items())}")
-    print("indicators (bilp score --indicator NAME --set OPTION=VALUE)")
+    print("indicators (bilp score --indicator NAME --set OPTION=VALUE); some defaults differ by data set")
     for name, indicator in INDICATORS.items():
         print(f"  {name:12} {indicator.summary}")
-        print(f"  {'':12} {' '.join(f'{key}={value}' for key, value in indicator_options(name).items())}".rstrip())
+        if options := indicator_options(name):
+            print(f"  {'':12} {' '.join(f'{key}={value}' for key, value in options.items())}")
 
 
 def _distill(args: argparse.Namespace) -> None:

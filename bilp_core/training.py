@@ -27,6 +27,8 @@ from .networks import initialise, network
 
 CHUNK = 2**16  # positions (images x height x width) a forward pass on a CPU: activations then stay near the cache
 STACK_BELOW = 2048  # positions a step under which stacking wins on a CPU
+FEW_ENOUGH = 2**19  # positions a step of a whole ensemble on a CPU
+BYTES = 4096  # that training holds a position: 2.7 kB in a ConvNet of width 128, and the optimiser's share
 COMPILE_ABOVE = 3e7  # positions in a whole run from which compiling (about 20 s, cold) pays on a CPU
 
 
@@ -111,6 +113,17 @@ def split(images: Tensor) -> tuple[Tensor, ...]:
     if images.device.type != "cpu":
         return (images,)
     return images.split(max(1, CHUNK // (images.shape[-2] * images.shape[-1])))
+
+
+def fitting(positions: int, device: torch.device) -> int:
+    """How many networks may train in one ensemble: as many as fit the memory, by a guess that is safe for ConvNets.
+
+    positions : images x height x width of one network's step. On a CPU few gain as much as many.
+    """
+    if device.type == "cpu":
+        return max(1, FEW_ENOUGH // positions)
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, int(free * 0.8) // (BYTES * positions))
 
 
 def seeds(purpose: str, seed: int, count: int) -> list[int]:
@@ -247,13 +260,13 @@ def fit(
     samples: Samples,
     recipe: Recipe,
     *,
-    losses: Callable[[int, list[Tensor] | None, Tensor], None] | None = None,
+    on_step: Callable[[int, list[Tensor] | None, Tensor], None] | None = None,
     on_epoch: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Train every network of `ensemble` on `samples`; returns the mean training loss, [epochs, K], in nats.
 
-    losses(epoch, picks, values) : called after each step with the sample indices of each network (None: all,
-        in order) and the per-sample losses [K, B] before the update.
+    on_step(epoch, picks, logits) : called after each step with the sample indices of each network (None: all,
+        in order) and the logits [K, B, classes] before the update.
     on_epoch(epoch) : called after each epoch.
     Raises FloatingPointError when a loss stops being finite.
     """
@@ -277,11 +290,10 @@ def fit(
             for leaf, grad in zip(leaves, grads, strict=True):
                 leaf.grad = grad
             optimizer.step()
-            values = values.detach()
-            history[epoch] += values.sum(1) / count
-            if losses is not None:
+            history[epoch] += values.detach().sum(1) / count
+            if on_step is not None:
                 picks = None if orders is None else [o[start : start + recipe.batch] for o in orders]
-                losses(epoch, picks, values)
+                on_step(epoch, picks, logits.detach())
         if epoch == recipe.drop_after:
             lr *= 0.1
             optimizer = _optimizer(leaves, recipe, lr)

@@ -563,11 +563,12 @@ def compute_scores(trial: Trial, where: str) -> None:
     """Scores of the whole training split, stored under the trial's score key."""
     from .indicators import score
 
-    start = time.perf_counter()
+    start, store = time.perf_counter(), Store(where)
     train = _data(trial.data, trial.size).train.to(device())
-    scores = score(train, trial.criterion, progress=engines.report, **trial.score)
+    unfinished = store.path / "unfinished"
+    scores = score(train, trial.criterion, progress=engines.report, unfinished=unfinished, **trial.score)
     seconds = time.perf_counter() - start
-    Store(where).put_scores(trial.score_key, scores.numpy(), train.labels.cpu().numpy(), seconds)
+    store.put_scores(trial.score_key, scores.numpy(), train.labels.cpu().numpy(), seconds)
 
 
 def kept_indices(trial: Trial, train: ImageData, store: Store) -> Tensor:

@@ -60,27 +60,27 @@ def test_equals_plain_pytorch(samples):
 def test_every_sample_is_visited_once_an_epoch(samples):
     seen = torch.zeros(2, 40)
 
-    def losses(epoch, picks, values):
+    def on_step(epoch, picks, logits):
         for k in range(2):
             seen[k, picks[k]] += 1
-            assert values[k].shape == picks[k].shape
+            assert logits[k].shape == (len(picks[k]), 4)
 
-    fit(Ensemble("mlp", SHAPE, 4, [0, 1]), samples, Recipe(epochs=3, lr=0.01, batch=16), losses=losses)
+    fit(Ensemble("mlp", SHAPE, 4, [0, 1]), samples, Recipe(epochs=3, lr=0.01, batch=16), on_step=on_step)
     assert (seen == 3).all()
 
 
-def test_recorded_losses_belong_to_their_samples(samples):
-    """With a learning rate of nothing the recorded loss is the loss of the initial network, sample by sample."""
+def test_logits_of_a_step_belong_to_their_samples(samples):
+    """With a learning rate of nothing they are those of the initial network, sample by sample."""
     ensemble = Ensemble("mlp", SHAPE, 4, [3])
     net = network("mlp", SHAPE, 4)
     initialise(net, torch.Generator().manual_seed(3))
-    recorded = torch.full((40,), torch.nan)
+    recorded = torch.full((40, 4), torch.nan)
 
-    def losses(epoch, picks, values):
-        recorded[picks[0]] = values[0]
+    def on_step(epoch, picks, logits):
+        recorded[picks[0]] = logits[0]
 
-    fit(ensemble, samples, Recipe(epochs=1, lr=0.0, batch=7), losses=losses)
-    torch.testing.assert_close(recorded, F.cross_entropy(net(samples.images), samples.labels, reduction="none"))
+    fit(ensemble, samples, Recipe(epochs=1, lr=0.0, batch=7), on_step=on_step)
+    torch.testing.assert_close(recorded, net(samples.images).detach())
 
 
 def test_same_seed_same_result(samples):

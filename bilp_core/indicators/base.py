@@ -1,6 +1,6 @@
 """What an indicator is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,16 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Indicator:
-    """compute(data, seed, progress, **options) -> [N], larger = harder; options(data name) -> their defaults."""
+    """compute(data, seed, progress, **options) -> [N], larger = harder; options(data name) -> their defaults.
+
+    least   : the smallest value of an option where it is not 1 (whole numbers) or 0 (real numbers).
+    choices : the words that an option may be.
+    parts   : whether `compute` also takes `finished`, a `Finished`, and keeps in it what it has done.
+    """
 
     summary: str
     compute: Callable[..., Tensor]
     options: Callable[[str], dict[str, Any]] = field(default=lambda _: {})
+    least: Mapping[str, int] = field(default_factory=dict)
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: bool = False

@@ -50,8 +50,8 @@ def last_layer(
 
 
 def _options(**own: Any) -> Callable[[str], dict[str, Any]]:
-    """The probe's options, without the number of networks, then the method's own."""
-    return lambda name: {**{k: v for k, v in probe_options(name).items() if k != "trials"}, **own}
+    """The probe's options, without those of many networks, then the method's own."""
+    return lambda name: {**{k: v for k, v in probe_options(name).items() if k not in ("trials", "together")}, **own}
 
 
 class _Steps:

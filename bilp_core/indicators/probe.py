@@ -1,14 +1,13 @@
 """The training runs that indicators watch."""
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from ..data import ImageData
-from ..training import Ensemble, Recipe, fit, seeds
-from .base import Progress
+from ..training import Ensemble, Recipe, fit
 
 
 @dataclass(frozen=True)
@@ -18,6 +17,8 @@ class Probe:
     The paper gives trials, epochs, lr and batch; optimiser and augmentation are unpublished. Ours: SGD with
     momentum 0.9, no weight decay, no augmentation. A sample's loss in an epoch is the one it had when its batch
     came by, before the update, so recording costs nothing.
+
+    together : trials that train at once; 0: as many as fit the memory.
     """
 
     trials: int = 5
@@ -26,6 +27,14 @@ class Probe:
     batch: int = 512
     network: str = "convnet"
     momentum: float = 0.9
+    together: int = 0
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return [f.name for f in fields(cls)]
+
+    def recipe(self) -> Recipe:
+        return Recipe(self.epochs, self.lr, self.momentum, 0.0, self.batch)
 
 
 # Supplement Sec. 6.4; digits, not in the paper, is small enough for many epochs of small batches.
@@ -48,37 +57,7 @@ def probe_for(data_name: str) -> Probe:
 
 def probe_options(data_name: str) -> dict[str, Any]:
     """The fields of a data set's probe, as options of an indicator."""
-    probe = probe_for(data_name)
-    return {f.name: getattr(probe, f.name) for f in fields(Probe)}
-
-
-def loss_curves(data: ImageData, probe: Probe, seed: int, progress: Progress | None = None) -> Tensor:
-    """Per-sample losses of every trial, [trials, epochs, N] in nats, on the CPU. All trials train together."""
-    area = data.shape[1] * data.shape[2]
-    ensemble = Ensemble(
-        probe.network,
-        data.shape,
-        data.num_classes,
-        seeds("probe", seed, probe.trials),
-        data.device,
-        batch=probe.batch,
-        positions=probe.trials * probe.epochs * len(data) * area,
-    )
-    recipe = Recipe(probe.epochs, probe.lr, probe.momentum, 0.0, probe.batch)
-    curves = torch.empty(probe.trials, probe.epochs, len(data))
-    now = torch.empty(probe.trials, len(data), device=data.device)
-
-    def losses(epoch: int, picks: list[Tensor] | None, values: Tensor) -> None:  # noqa: ARG001
-        for k in range(probe.trials):
-            now[k, slice(None) if picks is None else picks[k]] = values[k]
-
-    def on_epoch(epoch: int) -> None:
-        curves[:, epoch] = now.cpu()
-        if progress:
-            progress(epoch + 1, probe.epochs, f"{probe.trials} trials")
-
-    fit(ensemble, data, recipe, losses=losses, on_epoch=on_epoch)
-    return curves
+    return asdict(probe_for(data_name))
 
 
 def features_of_trained_network(data: ImageData, network: str, rng: Generator) -> Tensor:
@@ -86,7 +65,7 @@ def features_of_trained_network(data: ImageData, network: str, rng: Generator) -
     probe = probe_for(data.name)
     seed = int(torch.randint(2**31, (1,), generator=rng, device=rng.device))
     ensemble = Ensemble(network, data.shape, data.num_classes, [seed], data.device, stacked=False)
-    fit(ensemble, data, Recipe(probe.epochs, probe.lr, probe.momentum, 0.0, probe.batch))
+    fit(ensemble, data, probe.recipe())
     ensemble.train(False)
     (member,) = ensemble.members
     with torch.no_grad():

@@ -8,7 +8,7 @@ from bilp_core.data import load
 from bilp_core.errors import InputError
 from bilp_core.indicators import INDICATORS, Probe, empirical_loss, loss_curves, options_of, score
 
-FAST = {"trials": 2, "epochs": 3, "network": "mlp"}
+from .common import TINY, awkward
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +52,15 @@ def test_empirical_loss_refuses():
 
 
 @pytest.mark.parametrize("name", list(INDICATORS))
-def test_every_indicator(name, digits):
-    options = {k: v for k, v in FAST.items() if k in options_of(name, "digits")}
-    scores = score(digits, name, seed=1, **options)
-    assert scores.shape == (len(digits),)
+def test_every_indicator(name):
+    data = awkward()
+    options = {k: v for k, v in TINY.items() if k in options_of(name)}
+    scores = score(data, name, seed=1, **options)
+    assert scores.shape == (len(data),)
     assert scores.dtype == torch.float32
     assert torch.isfinite(scores).all()
-    assert torch.equal(scores, score(digits, name, seed=1, **options))
-    assert not torch.equal(scores, score(digits, name, seed=2, **options))
+    assert torch.equal(scores, score(data, name, seed=1, **options))
+    assert not torch.equal(scores, score(data, name, seed=2, **options))
 
 
 def test_loss_finds_wrong_labels(digits):
@@ -69,7 +70,9 @@ def test_loss_finds_wrong_labels(digits):
     labels[wrong] = 8
     from dataclasses import replace
 
-    scores = score(replace(digits, labels=labels), "loss", trials=2, epochs=30, lr=0.01)
+    scores = score(
+        replace(digits, labels=labels), "loss", trials=2, epochs=30, lr=0.01, network="convnet:depth=2,width=16"
+    )
     members = (labels == 8).nonzero().flatten()
     hardest = members[scores[members].argsort(descending=True)[:7]]
     assert set(wrong.tolist()) <= set(hardest.tolist())
@@ -94,6 +97,10 @@ def test_bad_options(digits):
         score(digits, "loss", lr=math.nan)
     with pytest.raises(InputError, match="has no option 'trials'"):
         score(digits, "random", trials=2)
+    with pytest.raises(InputError, match="together = -1"):
+        score(digits, "loss", together=-1)
+    with pytest.raises(InputError, match=r"kind = 'least' .*one of margin, entropy"):
+        score(digits, "margin", kind="least")
 
 
 def test_published_settings():

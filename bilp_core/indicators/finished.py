@@ -1,0 +1,59 @@
+"""Finished parts of a long job, one file each, so that a stopped job goes on where it was."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..data import ImageData
+from ..files import atomic
+
+FORMAT = 1  # raised when a part's numbers would no longer be what this library gives
+
+
+class Finished:
+    """The parts of one job: part k is a few named tensors. Without a folder nothing is kept.
+
+    folder   : of all such jobs. settings : all that decides the numbers, JSON values.
+    Several processes may work on the same job; files are written whole, and a damaged one counts as absent.
+    """
+
+    def __init__(self, folder: Path | None = None, settings: Mapping[str, Any] | None = None) -> None:
+        about = {"format": FORMAT, "versions": [__version__, torch.__version__], **(settings or {})}
+        key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+        self.folder = folder / key if folder else None
+
+    def get(self, part: int) -> dict[str, Tensor] | None:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(self.folder / f"{part}.safetensors") if self.folder else None
+        except (OSError, SafetensorError):
+            return None
+
+    def put(self, part: int, tensors: Mapping[str, Tensor]) -> None:
+        from safetensors.torch import save_file
+
+        if self.folder:
+            with atomic(self.folder / f"{part}.safetensors") as path:
+                save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+    def clear(self) -> None:
+        """The job is done: its result is kept elsewhere."""
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def fingerprint(data: ImageData) -> str:
+    """Stands for the images, their labels and their normalisation."""
+    digest = hashlib.sha256(f"{list(data.images.shape)} {data.mean} {data.std}".encode())
+    for tensor in (data.images, data.labels):
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()

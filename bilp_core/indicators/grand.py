@@ -1,0 +1,84 @@
+"""GraNd, the gradient norm: how much a sample would move the weights, at the start of training.
+
+Source: Paul, Ganguli & Dziugaite, Deep Learning on a Data Diet: Finding Important Examples Early in Training,
+NeurIPS 2021, Definition 2.1: E ||g(x)||_2, g the gradient of the sample's loss by all parameters, the expectation
+over random initialisations and over the training up to there.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from ..data import ImageData
+from ..errors import InputError
+from ..networks import network
+from ..training import Ensemble, fit, seeds
+from .base import Indicator, Progress
+from .finished import Finished
+from .probe import Probe, probe_for
+
+FLOATS = {"cpu": 2**24, "cuda": 2**28}  # of sample gradients that are held at once: 64 MB and 1 GB
+
+
+def gradient_norms(net: nn.Module, images: Tensor, labels: Tensor, chunk: int | None = None) -> Tensor:
+    """L2 norm of the gradient of each sample's cross-entropy by all parameters: images [N, C, H, W] -> [N].
+
+    chunk : samples at once, by default as many as FLOATS allows; the norms do not depend on it.
+    """
+    at = {name: p.detach() for name, p in net.named_parameters()}
+    chunk = chunk or max(1, min(256, FLOATS[images.device.type] // sum(p.numel() for p in at.values())))
+
+    def loss(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+        return F.cross_entropy(functional_call(net, parameters, (image[None],)), label[None])
+
+    def norm(image: Tensor, label: Tensor) -> Tensor:
+        slopes = grad(loss)(at, image, label)
+        return torch.stack([slope.square().sum() for slope in slopes.values()]).sum().sqrt()
+
+    return vmap(norm, chunk_size=chunk)(images, labels)
+
+
+def compute(data: ImageData, seed: int, progress: Progress | None, finished: Finished, **options: Any) -> Tensor:
+    """The mean norm over `trials` networks after `epochs` epochs of training; 0: as they are initialised."""
+    probe = Probe(**options)
+    if any(True for _ in network(probe.network, data.shape, data.num_classes).buffers()):
+        raise InputError(f"network = {probe.network!r}: grand needs one without BatchNorm, which mixes the samples")
+    total = torch.zeros(len(data), dtype=torch.float64)
+    for trial, own in enumerate(seeds("probe", seed, probe.trials)):
+        found = finished.get(trial)
+        if found is None:
+            found = {"norms": _of_one_network(data, probe, own, trial, progress)}
+            finished.put(trial, found)
+        total += found["norms"].double()
+    return total / probe.trials
+
+
+def _of_one_network(data: ImageData, probe: Probe, seed: int, trial: int, progress: Progress | None) -> Tensor:
+    ensemble = Ensemble(probe.network, data.shape, data.num_classes, [seed], data.device, stacked=False)
+    if probe.epochs:
+        fit(ensemble, data, probe.recipe())
+    norms = []
+    for picks in torch.arange(len(data), device=data.device).split(1024):
+        norms.append(gradient_norms(ensemble.members[0], data.batch(picks), data.labels[picks]))
+        if progress:
+            progress(trial * len(data) + int(picks[-1]) + 1, probe.trials * len(data), f"network {trial + 1}")
+    return torch.cat(norms).cpu()
+
+
+def options(data_name: str) -> dict[str, Any]:
+    found = {**asdict(probe_for(data_name)), "trials": 10, "epochs": 0}
+    del found["together"]  # one network at a time
+    return found
+
+
+INDICATOR = Indicator(
+    "GraNd: norm of the sample's gradient at initialisation, or after some epochs (Paul et al. 2021)",
+    compute,
+    options,
+    least={"epochs": 0},
+    parts=True,
+)

@@ -1,0 +1,213 @@
+"""One training of the probe, watched: what several indicators need of every sample, in little memory.
+
+At each step every sample's logits pass by once, before the update, so watching costs nothing. A `Watch` makes one
+number of them (a statistic), and reduces these numbers along the epochs at once. What is held for a watch is two or
+three float32 numbers a trial and sample: 30 MB for 50 trials on CIFAR-10, where whole curves of 100 epochs take 1 GB.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+
+from ..data import ImageData
+from ..errors import InputError
+from ..training import Ensemble, fit, fitting, seeds
+from .base import Indicator, Progress
+from .finished import Finished
+from .probe import Probe, probe_options
+
+# ---- statistics: logits [..., classes] and labels [...] -> [...] ------------------------------------------------
+
+Statistic = Callable[[Tensor, Tensor], Tensor]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """In nats."""
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none").view(labels.shape)
+
+
+def is_correct(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(-1) == labels).float()
+
+
+# ---- reductions along the epochs --------------------------------------------------------------------------------
+
+
+class Reduction(Protocol):
+    """add(epoch, values [K, N]) once an epoch, then result() -> [K, N], or [K, ..., N]."""
+
+    def add(self, epoch: int, values: Tensor) -> None: ...
+    def result(self) -> Tensor: ...
+
+
+class Weighted:
+    """The sum over epochs of weights [epochs] times the values."""
+
+    def __init__(self, weights: Tensor) -> None:
+        self.weights, self.total = weights.tolist(), torch.zeros(())
+
+    def add(self, epoch: int, values: Tensor) -> None:
+        if self.weights[epoch]:
+            self.total = self.total.to(values.device) + self.weights[epoch] * values
+
+    def result(self) -> Tensor:
+        return self.total
+
+
+class Curve:
+    """All values: [K, epochs, N], on the CPU. For data small enough to keep them."""
+
+    def __init__(self) -> None:
+        self.rows: list[Tensor] = []
+
+    def add(self, epoch: int, values: Tensor) -> None:  # noqa: ARG002
+        self.rows.append(values.cpu().clone())
+
+    def result(self) -> Tensor:
+        return torch.stack(self.rows, 1)
+
+
+def at_the_end(epochs: int, sigma: float) -> Tensor:
+    """Weights [epochs] that a Gaussian filter of width `sigma` epochs, reflected at the end, gives for the last one.
+
+    sigma = 0 : the last epoch alone. The filter is linear, so means over trials may be taken before or after it.
+    Source: supplement Sec. 6.4; about the last 8 epochs count at its 3 epochs.
+    """
+    if not 0 <= sigma < float("inf"):
+        raise InputError(f"sigma = {sigma}: the filter's width in epochs must be finite, not negative")
+    unit = np.eye(epochs)
+    return torch.from_numpy((gaussian_filter1d(unit, sigma, axis=0, mode="reflect") if sigma else unit)[-1].copy())
+
+
+# ---- the recording ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What of a training is kept: `statistic` of every sample in each of the first `epochs`, reduced."""
+
+    epochs: int
+    statistic: Statistic
+    reduction: Callable[[], Reduction]
+
+
+def record(
+    data: ImageData,
+    probe: Probe,
+    seed: int,
+    watches: Mapping[str, Watch],
+    progress: Progress | None = None,
+    finished: Finished | None = None,
+) -> dict[str, Tensor]:
+    """Train the probe's trials and return, for each watch, the reduced statistic of each trial: [trials, N], CPU.
+
+    Trials train `probe.together` at a time; a trial's numbers do not depend on the others, but for rounding. As many
+    epochs are trained as the longest watch needs; since the learning rate is constant, those of a shorter watch are
+    the same as without the longer. finished : takes each trial that is done; those it has are not trained again.
+    Raises FloatingPointError when a trial diverges.
+    """
+    finished = finished or Finished()
+    done = {k: found for k in range(probe.trials) if (found := finished.get(k)) is not None}
+    epochs = max(watch.epochs for watch in watches.values())
+    probe = replace(probe, epochs=epochs)
+    together = probe.together or fitting(probe.batch * data.shape[1] * data.shape[2], data.device)
+    start = len(done)
+    while len(done) < probe.trials:
+        group = list(islice((k for k in range(probe.trials) if k not in done), together))
+
+        def on_epoch(epoch: int, size: int = len(group), before: int = len(done)) -> None:
+            if progress:
+                note = f"trials {before + 1} to {before + size} of {probe.trials}"
+                progress(epochs * (before - start) + size * (epoch + 1), epochs * (probe.trials - start), note)
+
+        try:
+            found = _train(data, probe, [seeds("probe", seed, probe.trials)[k] for k in group], watches, on_epoch)
+        except torch.OutOfMemoryError:
+            if len(group) == 1:
+                raise
+            torch.cuda.empty_cache()
+            together = len(group) // 2
+            continue
+        for place, k in enumerate(group):
+            done[k] = {name: values[place] for name, values in found.items()}
+            finished.put(k, done[k])
+    return {name: torch.stack([done[k][name] for k in range(probe.trials)]) for name in watches}
+
+
+def _train(
+    data: ImageData, probe: Probe, seeds: list[int], watches: Mapping[str, Watch], on_epoch: Callable[[int], None]
+) -> dict[str, Tensor]:
+    """`record` for one group of trials: [K, N] for each watch."""
+    area = data.shape[1] * data.shape[2]
+    positions = probe.trials * probe.epochs * len(data) * area  # of all groups: they share what is compiled
+    ensemble = Ensemble(
+        probe.network, data.shape, data.num_classes, seeds, data.device, batch=probe.batch, positions=positions
+    )
+    now = {name: torch.empty(len(seeds), len(data), device=data.device) for name in watches}
+    reductions = {name: watch.reduction() for name, watch in watches.items()}
+
+    def read(epoch: int, picks: list[Tensor] | None, logits: Tensor) -> None:
+        labels = data.labels.expand(len(seeds), -1) if picks is None else data.labels[torch.stack(picks)]
+        for name, watch in watches.items():
+            if epoch < watch.epochs:
+                values = watch.statistic(logits, labels)
+                if picks is None:
+                    now[name] = values
+                else:
+                    now[name].scatter_(1, torch.stack(picks), values)
+
+    def reduce(epoch: int) -> None:
+        for name, watch in watches.items():
+            if epoch < watch.epochs:
+                reductions[name].add(epoch, now[name])
+        on_epoch(epoch)
+
+    fit(ensemble, data, probe.recipe(), on_step=read, on_epoch=reduce)
+    return {name: reduction.result().cpu() for name, reduction in reductions.items()}
+
+
+def loss_curves(data: ImageData, probe: Probe, seed: int, progress: Progress | None = None) -> Tensor:
+    """Per-sample losses of every trial and epoch, [trials, epochs, N] in nats, on the CPU: 4 bytes each."""
+    return record(data, probe, seed, {"loss": Watch(probe.epochs, cross_entropy, Curve)}, progress)["loss"]
+
+
+# ---- indicators that are a recording ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recorded(Indicator):
+    """The mean over trials of one watch. watch(epochs, **own options) says which."""
+
+    watch: Callable[..., Watch] = Watch
+
+    def plan(self, settings: Mapping[str, Any]) -> tuple[Probe, Watch]:
+        """What to train and what to watch, for all the indicator's options."""
+        own = {name: value for name, value in settings.items() if name not in Probe.names()}
+        probe = Probe(**{name: value for name, value in settings.items() if name in Probe.names()})
+        return probe, self.watch(probe.epochs, **own)
+
+
+def recorded(
+    summary: str,
+    watch: Callable[..., Watch],
+    choices: Mapping[str, tuple[str, ...]] | None = None,
+    **options: Any,
+) -> Recorded:
+    """An indicator of a watch. options : its own with their defaults, or other defaults for those of the probe."""
+
+    def defaults(data_name: str) -> dict[str, Any]:
+        return {**probe_options(data_name), **options}
+
+    def compute(data: ImageData, seed: int, progress: Progress | None, finished: Finished, **settings: Any) -> Tensor:
+        probe, watching = indicator.plan(settings)
+        return record(data, probe, seed, {"": watching}, progress, finished)[""].double().mean(0)
+
+    indicator = Recorded(summary, compute, defaults, {"together": 0}, choices or {}, parts=True, watch=watch)
+    return indicator

@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from bilp_core.indicators import recording, score
+from bilp_core.indicators.finished import Finished, fingerprint
+
+from .common import TINY, awkward
+
+OPTIONS = {**TINY, "trials": 3, "together": 1}
+
+
+def stopped(folder):
+    """Score, but be interrupted in the third of three trials."""
+
+    def progress(done, total, note):
+        if done > 2 * OPTIONS["epochs"]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score(awkward(), "loss", progress=progress, unfinished=folder, **OPTIONS)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The number of trials trained since."""
+    count, train = [], recording._train
+    monkeypatch.setattr(recording, "_train", lambda *args: count.append(len(args[2])) or train(*args))
+    return count
+
+
+def test_a_stopped_job_goes_on(tmp_path, trained):
+    stopped(tmp_path)
+    assert len(list(tmp_path.glob("*/*.safetensors"))) == 2
+    trained.clear()
+    scores = score(awkward(), "loss", unfinished=tmp_path, **OPTIONS)
+    assert sum(trained) == 1
+    assert torch.equal(scores, score(awkward(), "loss", **OPTIONS))
+    assert not list(tmp_path.iterdir())  # nothing is left behind
+
+
+def test_grand_goes_on_too(tmp_path):
+    options = {"trials": 3, "network": "mlp"}
+
+    def progress(done, total, note):
+        if done > 2 * 41:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score(awkward(), "grand", progress=progress, unfinished=tmp_path, **options)
+    seen = []
+    scores = score(awkward(), "grand", progress=lambda done, *_: seen.append(done), unfinished=tmp_path, **options)
+    assert seen == [3 * 41]
+    assert torch.equal(scores, score(awkward(), "grand", **options))
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 0.5}, {"epochs": 2}, {"sigma": 1.0}])
+def test_other_settings_are_another_job(change, tmp_path, trained):
+    stopped(tmp_path)
+    trained.clear()
+    score(awkward(), "loss", unfinished=tmp_path, **{**OPTIONS, **change})
+    assert sum(trained) == 3
+
+
+def test_other_data_are_another_job(tmp_path, trained):
+    stopped(tmp_path)
+    trained.clear()
+    score(awkward(seed=1), "loss", unfinished=tmp_path, **OPTIONS)
+    assert sum(trained) == 3
+    data = awkward()
+    data.labels[5] = 1
+    assert fingerprint(data) != fingerprint(awkward())
+
+
+def test_a_damaged_part_is_made_again(tmp_path, trained):
+    stopped(tmp_path)
+    (part,) = tmp_path.glob("*/1.safetensors")
+    part.write_bytes(part.read_bytes()[:50])
+    trained.clear()
+    scores = score(awkward(), "loss", unfinished=tmp_path, **OPTIONS)
+    assert sum(trained) == 2
+    assert torch.equal(scores, score(awkward(), "loss", **OPTIONS))
+
+
+def test_without_a_folder_nothing_is_kept():
+    parts = Finished()
+    parts.put(0, {"a": torch.ones(2)})
+    assert parts.get(0) is None
+    parts.clear()
