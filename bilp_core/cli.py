@@ -146,12 +146,14 @@ def _distill(args: argparse.Namespace) -> None:
     train = _load(args).train
     if adaptive:
         distill.check_adaptive(method, network(args.network, train.shape, train.num_classes))
-    if args.keep:
-        train = train.subset(_read_kept(args.keep, len(train)))
+    kept = _read_kept(args.keep, len(train)) if args.keep else None
     place = device()
+    train = method.whitened(train.to(place), args.ipc)
+    if kept is not None:
+        train = train.subset(kept)
     with Progress(args.method) as bar:
         made = distill.distill(
-            method, train.to(place), args.ipc,
+            method, train, args.ipc,
             network=args.network, init=args.init, seed=args.seed, adaptive=adaptive, progress=bar,
         )  # fmt: skip
     made = replace(made, meta={**made.meta, "provenance": provenance(place)})

@@ -16,6 +16,7 @@ from torch import Tensor
 from .errors import InputError
 from .files import atomic
 from .paths import in_project
+from .zca import Whitening
 
 Progress = Callable[[int, int, str], None]
 
@@ -27,6 +28,8 @@ class ImageData:
     images : uint8 [N, C, H, W]. labels : int64 [N], from 0 to len(classes) - 1.
     mean, std : per channel, of pixels / 255; `batch` normalises with them.
     flip : whether a mirrored image keeps its label (not so for digits).
+    whitening, white : where images are ZCA-whitened instead of normalised: the map, and float32 [N, C, H, W] of all
+           images; see `zca.whitened`.
     """
 
     images: Tensor
@@ -36,6 +39,8 @@ class ImageData:
     std: tuple[float, ...]
     name: str
     flip: bool = True
+    whitening: Whitening | None = None
+    white: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -60,12 +65,19 @@ class ImageData:
         return self.images.device
 
     def to(self, device: torch.device | str) -> "ImageData":
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        return replace(
+            self,
+            images=self.images.to(device),
+            labels=self.labels.to(device),
+            whitening=self.whitening and self.whitening.to(device),
+            white=None if self.white is None else self.white.to(device),
+        )
 
     def subset(self, indices: Tensor) -> "ImageData":
         """The samples at `indices`, in that order; all classes stay named."""
         indices = indices.to(self.device)
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        white = None if self.white is None else self.white[indices]
+        return replace(self, images=self.images[indices], labels=self.labels[indices], white=white)
 
     def of_class(self, label: int) -> Tensor:
         """Indices of the samples of one class, int64, ascending."""
@@ -76,7 +88,9 @@ class ImageData:
         return torch.bincount(self.labels, minlength=self.num_classes)
 
     def batch(self, indices: Tensor | None = None) -> Tensor:
-        """Normalised float32 images [n, C, H, W]; all of them for None."""
+        """Normalised or whitened float32 images [n, C, H, W]; all of them for None."""
+        if self.white is not None:
+            return self.white if indices is None else self.white[indices]
         images = self.images if indices is None else self.images[indices]
         mean, std = (torch.tensor(v, device=self.device).view(-1, 1, 1) for v in (self.mean, self.std))
         return images.float().div_(255).sub_(mean).div_(std)

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from statistics import fmean, pstdev
 
-from . import augment
+import torch
+
+from . import augment, zca
 from .data import ImageData
 from .errors import InputError
 from .networks import parse
@@ -26,6 +28,7 @@ class Protocol:
                falls to a tenth with a fresh optimiser. 'thirds', as IDC: it falls to a fifth after two thirds and
                after five sixths of the epochs.
     cutmix   : probability that a batch is mixed.
+    loss     : one of `training.LOSSES`, of hard or soft labels.
     test_every : epochs between two points of the test curves; 0 tests only at the end.
     """
 
@@ -37,6 +40,7 @@ class Protocol:
     augment: str = "none"
     schedule: str = "half"
     cutmix: float = 0.0
+    loss: str = "cross_entropy"
     test_every: int = 0
 
     def recipe(self) -> Recipe:
@@ -53,6 +57,7 @@ class Protocol:
             milestones=() if half else (2 * self.epochs // 3, 5 * self.epochs // 6),
             augment=self.augment,
             cutmix=self.cutmix,
+            loss=self.loss,
         )
 
 
@@ -141,6 +146,7 @@ def evaluate(
 ) -> Accuracies:
     """Train `repeats` fresh networks together on `synthetic` and test them on `test_data`.
 
+    Test images are whitened as those were that `synthetic` was made of; its labels may be soft.
     Network k of them depends on `seed` and k alone. Raises InputError when the two sets do not fit each other.
     """
     if repeats < 1:
@@ -151,7 +157,12 @@ def evaluate(
             f"the synthetic set has {len(synthetic.classes)} classes of {list(images.shape[1:])} images, "
             f"{test_data.name} has {test_data.num_classes} of {list(test_data.shape)}: they must be the same classes"
         )
+    if tuple(labels.shape) not in ((len(images),), (len(images), len(synthetic.classes))):
+        raise InputError(f"labels {list(labels.shape)} of {len(images)} images: must be [M], or [M, classes] if soft")
+    if not torch.isfinite(labels).all():
+        raise InputError("some soft labels of the synthetic set are not finite")
     device = test_data.device
+    test_data = zca.with_whitening(test_data, synthetic.whitening)
     samples = TensorSamples(images.to(device), labels.to(device))
     recipe = protocol.recipe()
     area = images.shape[-2] * images.shape[-1]

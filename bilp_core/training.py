@@ -55,10 +55,19 @@ class TensorSamples:
         return self.images if indices is None else self.images[indices]
 
 
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+# (logits [N, classes], labels int64 [N] or soft [N, classes]) -> [N], the loss of each sample
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": _cross_entropy}
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: cross-entropy, SGD or Adam, and how the learning rate falls.
+    """How a network is trained: the loss, SGD or Adam, and how the learning rate falls.
 
+    loss       : one of `LOSSES`, of hard or soft labels.
     drop_after : after this epoch (counted from 0) it falls to a tenth and the optimiser starts anew, its momentum
                  lost, as in the reference code of DC, DSA and DM.
     milestones : after so many epochs it falls to a fifth and the optimiser goes on, as in that of IDC.
@@ -75,6 +84,7 @@ class Recipe:
     milestones: tuple[int, ...] = ()
     augment: str = "none"
     cutmix: float = 0.0
+    loss: str = "cross_entropy"
 
     def __post_init__(self) -> None:
         for field, least in (("epochs", 1), ("batch", 1)):
@@ -88,6 +98,8 @@ class Recipe:
             raise InputError(f"cutmix = {self.cutmix}: a probability, must be in [0, 1]")
         if self.optimizer not in ("sgd", "adam"):
             raise InputError(f"optimizer = {self.optimizer!r}: must be 'sgd' or 'adam'")
+        if self.loss not in LOSSES:
+            raise InputError(f"loss = {self.loss!r}: must be one of {', '.join(LOSSES)}")
 
 
 @lru_cache(maxsize=1)
@@ -270,7 +282,7 @@ def fit(
     on_epoch(epoch) : called after each epoch.
     Raises FloatingPointError when a loss stops being finite.
     """
-    count, lr = len(samples), recipe.lr
+    count, lr, loss = len(samples), recipe.lr, LOSSES[recipe.loss]
     leaves = ensemble.leaves()
     optimizer = _optimizer(leaves, recipe, lr)
     history = torch.zeros(recipe.epochs, len(ensemble), device=ensemble.device)
@@ -282,9 +294,7 @@ def fit(
         for start in range(0, count, recipe.batch):
             images, labels = _batches(samples, recipe, ensemble, orders, start)
             logits = ensemble.logits(images)
-            values = F.cross_entropy(logits.flatten(0, 1), labels.flatten(0, 1), reduction="none").view(
-                len(ensemble), -1
-            )
+            values = loss(logits.flatten(0, 1), labels.flatten(0, 1)).view(len(ensemble), -1)
             # a sum over networks: each network's gradient is that of its own mean loss
             grads = torch.autograd.grad(values.mean(1).sum(), leaves)
             for leaf, grad in zip(leaves, grads, strict=True):

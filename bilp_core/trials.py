@@ -507,7 +507,7 @@ def export(records: pd.DataFrame, path: str | Path) -> None:
 
 def check(trials: Sequence[Trial]) -> None:
     """All that can be known to fail before anything long: names, options, networks, data sets (InputError)."""
-    from . import distill, indicators, pruning
+    from . import distill, indicators, pruning, zca
     from .evaluate import protocol
     from .networks import evaluation_spec, network
 
@@ -518,6 +518,7 @@ def check(trials: Sequence[Trial]) -> None:
             method = distill.make(trial.method, **trial.options)
             splits = _data(trial.data, trial.size)
             indicators.resolve(trial.criterion, splits.train.name, trial.score)
+            zca.check(method.resolved(splits.train, trial.ipc).zca, splits.train.shape)
             needed = method.needs(trial.ipc, trial.init)
             judge = trial.evaluate_on or evaluation_spec(trial.network)
             nets = {s: network(s, splits.train.shape, splits.train.num_classes) for s in (trial.network, judge)}
@@ -557,6 +558,14 @@ def _data(name: str, size: int | None) -> Splits:
     from .data import load
 
     return load(name, size=size)
+
+
+@lru_cache(maxsize=1)
+def _train(name: str, size: int | None, whitening: str, place: str) -> ImageData:
+    """The whole training split on a device, whitened by all its samples if the method wants that."""
+    from .zca import whitened
+
+    return whitened(_data(name, size).train.to(place), whitening)
 
 
 def compute_scores(trial: Trial, where: str) -> None:
@@ -610,11 +619,13 @@ def make_synthetic(trial: Trial, where: str) -> SyntheticSet:
     stored = store.synthetic(trial.synthetic_key)
     if stored is not None:
         return stored
-    train = _data(trial.data, trial.size).train.to(device())
-    kept = kept_indices(trial, train, store)
+    method = distill.make(trial.method, **trial.options)
+    plain = _data(trial.data, trial.size).train
+    kept = kept_indices(trial, plain, store)
+    train = _train(trial.data, trial.size, method.resolved(plain, trial.ipc).zca, device())
     start = time.perf_counter()
     made = distill.distill(
-        distill.make(trial.method, **trial.options), train.subset(kept), trial.ipc,
+        method, train.subset(kept), trial.ipc,
         network=trial.network, init=trial.init, seed=trial.seed, adaptive=adaptive_of(trial), progress=_part(0, 2),
     )  # fmt: skip
     made = replace(made, meta={**made.meta, "seconds": round(time.perf_counter() - start, 3)})

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from bilp_core.data import ImageData, load
 from bilp_core.errors import InputError
@@ -28,8 +31,6 @@ def test_protocols_of_the_reference(digits):
 
     assert summary("dc", digits.test) == (1000, "dc:crop_scale_rotate")
     assert summary("dm", digits.test) == (1000, "color_crop_cutout_scale_rotate")
-    from dataclasses import replace
-
     photos = replace(digits.test, name="cifar10", flip=True)
     assert summary("dc", photos) == (300, "none")
     assert summary("dc", photos, "convnet:norm=batch") == (1000, "dc:crop_noise")
@@ -123,3 +124,31 @@ def test_misfits(digits, synthetic):
         evaluate(other, digits.test, protocol=protocol("dc", digits.test))
     with pytest.raises(InputError, match="repeats = 0"):
         evaluate(synthetic, digits.test, protocol=protocol("dc", digits.test), repeats=0)
+
+
+def test_soft_labels_that_are_hard_change_nothing(digits, synthetic):
+    soft = replace(synthetic, labels=F.one_hot(synthetic.labels, 10).float())
+    for changes in ({}, {"batch": 8, "cutmix": 0.5, "augment": "color_crop"}):
+        recipe = protocol("dm", digits.test, epochs=4, test_every=1, **changes)
+        hard_run, soft_run = (
+            evaluate(one, digits.test, network=NET, protocol=recipe, repeats=2) for one in (synthetic, soft)
+        )
+        for name in ("train_loss", "test_loss"):
+            assert torch.allclose(torch.tensor(soft_run.curves[name]), torch.tensor(hard_run.curves[name]), atol=1e-4)
+
+
+def test_soft_labels_are_trained_to(digits, synthetic):
+    even = replace(synthetic, labels=torch.full((20, 10), 0.1))
+    recipe = protocol("dm", digits.test, epochs=60, lr=0.05)
+    got = evaluate(even, digits.test, network=NET, protocol=recipe, repeats=1)
+    # the least cross-entropy against even labels is their entropy, log 10
+    assert 2.3026 <= got.curves["train_loss"][-1][0] + 1e-4 < 2.33
+
+
+def test_soft_labels_must_fit(digits, synthetic):
+    recipe = protocol("dm", digits.test, epochs=1)
+    with pytest.raises(InputError, match=r"labels \[20, 9\] of 20 images"):
+        evaluate(replace(synthetic, labels=torch.ones(20, 9)), digits.test, network=NET, protocol=recipe)
+    bad = torch.full((20, 10), float("nan"))
+    with pytest.raises(InputError, match="soft labels of the synthetic set are not finite"):
+        evaluate(replace(synthetic, labels=bad), digits.test, network=NET, protocol=recipe)

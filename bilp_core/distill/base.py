@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
-from .. import augment, ite
+from .. import augment, ite, zca
 from ..adaptive import Adaptive, RunningNormal
 from ..data import ImageData
 from ..errors import InputError
@@ -40,6 +40,7 @@ class Distiller(ABC):
     iterations : rounds; each starts from a fresh random network.
     image_lr, image_momentum : SGD on the synthetic images.
     batch : real images a class and step; halved while it is at least twice the largest class (Sec. 6.3).
+    zca : whitening of the real data, see `bilp_core.zca`; the synthetic set keeps it.
     """
 
     name: ClassVar[str]
@@ -51,6 +52,7 @@ class Distiller(ABC):
     image_lr: float
     image_momentum: float = 0.5
     batch: int = 256
+    zca: str = "none"
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -88,6 +90,10 @@ class Distiller(ABC):
     def start(self, data: ImageData, ipc: int, init: str, rng: Generator, network: str) -> SyntheticSet:
         """The synthetic set before the first round."""
         return initial(data, ipc, init, rng, network=network)
+
+    def whitened(self, data: ImageData, ipc: int) -> ImageData:
+        """`data` as the method wants to see it: call it on all training data, before any is pruned."""
+        return zca.whitened(data, self.resolved(data, ipc).zca)
 
     def passes(self, ipc: int) -> int:  # noqa: ARG002
         """How often a round goes through the real batches; tells whether compiling pays."""
@@ -309,11 +315,13 @@ def distill(
 ) -> SyntheticSet:
     """Distil `data` (already pruned) into `ipc` images a class.
 
+    data : where the method whitens and `data` is not whitened yet, that is done with the samples there are.
     init : where the images start, the method's own default if None; see `inits` and `start` of the method.
     adaptive : prune real batches by ITE as well; only for methods and networks that `check_adaptive` lets pass.
     All randomness follows from `seed`; the same seed on the same machine gives the same set.
     Raises InputError for what cannot work, Diverged when the loss stops being finite.
     """
+    data = method.whitened(data, ipc)
     method, needed, init = method.resolved(data, ipc), method.needs(ipc, init), init or method.default_init
     for name, count in zip(data.classes, data.counts().tolist(), strict=True):
         if count < needed:
@@ -349,4 +357,4 @@ def distill(
     }
     if adaptive:
         meta["adaptive"] = {**asdict(adaptive), "dropped": run.batches.dropped / max(run.batches.seen, 1)}
-    return SyntheticSet(images, run.labels, data.classes, data.mean, data.std, meta, method.formation())
+    return SyntheticSet(images, run.labels, data.classes, data.mean, data.std, meta, method.formation(), data.whitening)

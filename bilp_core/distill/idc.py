@@ -96,6 +96,8 @@ class IDC(GradientMatching):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.formation()
+        if self.zca != "none":
+            raise InputError(f"idc: zca = {self.zca!r}: must be none, since its images are limited as pixels")
         for name in ("inner", "batch_synthetic", "network_batch"):
             if getattr(self, name) < 1:
                 raise InputError(f"idc: {name} = {getattr(self, name)}: must be at least 1")
