@@ -15,7 +15,7 @@ from torch import Tensor
 from ..data import ImageData
 from ..errors import InputError
 from ..options import merged
-from . import coresets, early_loss, el2n, forgetting, grand, loss, margin, uniform
+from . import coresets, early_loss, el2n, forgetting, grand, loss, margin, monte_carlo, uniform
 from .base import Indicator, Progress
 from .finished import Finished, fingerprint
 from .loss import empirical_loss
@@ -30,6 +30,7 @@ INDICATORS: dict[str, Indicator] = {
     "grand": grand.INDICATOR,
     "forgetting": forgetting.INDICATOR,
     "margin": margin.INDICATOR,
+    "monte-carlo": monte_carlo.INDICATOR,
     **coresets.INDICATORS,
 }
 

@@ -4,7 +4,8 @@ import torch
 
 from bilp_core.data import ImageData
 
-TINY = {"trials": 2, "epochs": 3, "batch": 8, "network": "mlp"}
+PROBED = {"trials": 2, "epochs": 3, "batch": 8, "network": "mlp"}
+TINY = {**PROBED, "runs": 2, "iterations": 2}
 
 
 def awkward(seed: int = 0) -> ImageData:

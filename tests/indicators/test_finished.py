@@ -4,9 +4,9 @@ import torch
 from bilp_core.indicators import recording, score
 from bilp_core.indicators.finished import Finished, fingerprint
 
-from .common import TINY, awkward
+from .common import PROBED, awkward
 
-OPTIONS = {**TINY, "trials": 3, "together": 1}
+OPTIONS = {**PROBED, "trials": 3, "together": 1}
 
 
 def stopped(folder):

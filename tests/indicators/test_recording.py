@@ -14,7 +14,7 @@ from bilp_core.indicators.forgetting import Events
 from bilp_core.indicators.margin import entropy, margin
 from bilp_core.indicators.recording import Recorded, Watch, Weighted, at_the_end, cross_entropy, record
 
-from .common import TINY, awkward
+from .common import PROBED, awkward
 
 RECORDED = [name for name, indicator in INDICATORS.items() if isinstance(indicator, Recorded)]
 PROBE = Probe(trials=3, epochs=4, batch=8, network="mlp", lr=0.05)
@@ -103,15 +103,15 @@ def test_too_many_trials_for_the_memory_are_halved(monkeypatch):
         return train(data, probe, seeds, watches, on_epoch)
 
     monkeypatch.setattr(recording, "_train", limited)
-    scores = score(awkward(), "loss", **{**TINY, "trials": 3, "together": 3})
+    scores = score(awkward(), "loss", **{**PROBED, "trials": 3, "together": 3})
     assert sizes == [3, 1, 1, 1]
     monkeypatch.setattr(recording, "_train", train)
-    torch.testing.assert_close(scores, score(awkward(), "loss", **{**TINY, "trials": 3, "together": 1}))
+    torch.testing.assert_close(scores, score(awkward(), "loss", **{**PROBED, "trials": 3, "together": 1}))
 
 
 def test_progress_counts_every_group():
     seen = []
-    options = {**TINY, "trials": 3, "together": 2}
+    options = {**PROBED, "trials": 3, "together": 2}
     score(awkward(), "loss", progress=lambda done, total, note: seen.append((done, total, note)), **options)
     assert [done for done, _, _ in seen] == [2, 4, 6, 7, 8, 9]
     assert {total for _, total, _ in seen} == {9}
