@@ -1,10 +1,11 @@
 """Where trials run. An engine has `submit(function, args, on_progress) -> Future` and `close()`.
 
-Functions must be importable by name (no lambdas, nothing defined in a script's or a notebook's main).
-Importing this module does not import torch: the workers do.
+`InlineEngine` and `LocalEngine` are here, Ray's is in `cluster`. Functions must be importable by name (no lambdas,
+nothing defined in a script's or a notebook's main). Importing this module does not import torch: the workers do.
 """
 
 import importlib
+import importlib.util
 import os
 import pickle
 import queue
@@ -16,18 +17,22 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, Self
 
 from bilp_core.errors import InputError
 from bilp_core.progress import Report
 
 
 class WorkerDied(RuntimeError):
-    """The process that ran a job ended in the middle of it."""
+    """The process that ran a job ended in the middle of it, or before it took it up (not `started`)."""
+
+    def __init__(self, why: str, started: bool = True) -> None:
+        super().__init__(why)
+        self.started = started
 
 
 class Engine(Protocol):
-    """The seam behind which local processes, or later a cluster, run jobs."""
+    """The seam behind which this process, local ones or a cluster run jobs."""
 
     slots: int
 
@@ -38,6 +43,9 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Stop at once: cancel what waits, end what runs. A later `submit` starts anew."""
+
+    def everywhere(self, function: Callable[..., Any], args: Sequence[Any] = ()) -> None:
+        """Run `function(*args)` on each machine but this one, and raise what it raises: a check before long work."""
 
 
 _report: Report | None = None  # where this process's running job sends its progress
@@ -71,55 +79,83 @@ class InlineEngine:
     def close(self) -> None:
         pass
 
+    def everywhere(self, function: Callable[..., Any], args: Sequence[Any] = ()) -> None:
+        pass
 
-class LocalEngine:
-    """Worker processes on this machine, each with its slot on a device.
 
-    slots : how many jobs run at a time, spread over the devices; by default $BILP_SLOTS (1) a device.
-    Devices are the visible GPUs, or the CPU as one device where there is none (or $BILP_DEVICE is cpu).
+class Job:
+    """What waits in a pool's queue."""
 
-    Workers are fresh interpreters (not forks, and the caller's main module is not imported again), so
-    it works from scripts without a main guard and from notebooks. They start with the first job, stay
-    for the next, and end with this process however it ends. A worker that dies fails its own job only.
+    def __init__(self, future: Future, packed: bytes, on_progress: Report | None) -> None:
+        self.future, self.packed, self.on_progress = future, packed, on_progress
+        self.deaths = 0
+
+
+class Worker(Protocol):
+    """One process that does jobs, one at a time, as its pool sees it."""
+
+    def start(self) -> None:
+        """Have the process started, unless it runs; does not wait for it."""
+
+    def ready(self) -> None:
+        """Wait until it can take a job. What went wrong is raised by the next `run`."""
+
+    def run(self, job: Job) -> Any:
+        """The job's result, or its exception; WorkerDied if the process ended."""
+
+    def kill(self) -> None:
+        """End the process, if there is one."""
+
+
+class Pool:
+    """An engine of `slots` workers that take jobs from one queue, each looked after by a thread of this process.
+
+    An exception that a job raises is the job's result. A job whose worker died is done again by the next worker
+    that is free, `retries` times at most; the other jobs do not notice. What a worker is, subclasses say.
     """
 
-    def __init__(self, slots: int | None = None) -> None:
-        gpus = visible_gpus()
-        if slots is None:
-            slots = _slots_per_device() * max(1, len(gpus))
-        if isinstance(slots, bool) or not isinstance(slots, int) or slots < 1:
-            raise InputError(f"slots is {slots!r}; it must be a whole number from 1")
-        self.slots = slots
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+    slots: int
+    retries: int
+
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._futures: set[Future] = set()
-        self._workers = [_Worker(_environment(slot, slots, gpus)) for slot in range(slots)]
-        self._threads: list[threading.Thread] = []
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._workers: list[Worker] = []
+
+    def _worker(self, slot: int) -> Worker:
+        raise NotImplementedError
 
     def submit(
         self, function: Callable[..., Any], args: Sequence[Any] = (), on_progress: Report | None = None
     ) -> Future:
-        job = _Job(Future(), _pack(function, args), on_progress)
+        job = Job(Future(), pack(function, args), on_progress)
         with self._lock:
             self._futures.add(job.future)
-            if len(self._threads) < self.slots:  # one more worker, until there are enough
-                worker = self._workers[len(self._threads)]
-                self._threads.append(threading.Thread(target=self._serve, args=(worker,), daemon=True))
-                self._threads[-1].start()
+            if len(self._workers) < self.slots:  # one more worker, until there are enough
+                worker = self._worker(len(self._workers))
+                self._workers.append(worker)
+                threading.Thread(target=self._serve, args=(worker, self._jobs), daemon=True).start()
+            self._jobs.put(job)
         job.future.add_done_callback(self._forget)
-        self._jobs.put(job)
         return job.future
 
     def close(self) -> None:
         with self._lock:
-            futures = list(self._futures)
+            futures, workers, jobs = list(self._futures), self._workers, self._jobs
+            self._workers, self._jobs = [], queue.SimpleQueue()  # what comes later meets new workers
         for future in futures:
             future.cancel()
         with self._lock:
-            for worker in self._workers:
+            for worker in workers:
                 worker.kill()
+        for _ in workers:
+            jobs.put(None)
 
-    def __enter__(self) -> "LocalEngine":
+    def everywhere(self, function: Callable[..., Any], args: Sequence[Any] = ()) -> None:
+        pass
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,31 +165,94 @@ class LocalEngine:
         with self._lock:
             self._futures.discard(future)
 
-    def _serve(self, worker: "_Worker") -> None:
-        """One thread a slot: hand jobs to its worker, one after the other."""
+    def _serve(self, worker: Worker, jobs: queue.SimpleQueue[Job | None]) -> None:
+        """One thread a slot: hand jobs to its worker, one after the other, until close() puts None."""
         while True:
-            job = self._jobs.get()
-            try:
-                with self._lock:  # so that close() meets a job either waiting or with a process to kill
-                    if not job.future.set_running_or_notify_cancel():
-                        continue
+            with self._lock:
+                if jobs is self._jobs:  # else closed: start nothing that nobody would kill
                     worker.start()
+            worker.ready()
+            job = jobs.get()
+            if job is None:
+                return
+            if not (job.future.running() or job.future.set_running_or_notify_cancel()):
+                continue
+            try:
+                if jobs is not self._jobs:
+                    raise WorkerDied("the engine was closed")
                 result = worker.run(job)
+            except WorkerDied as death:
+                self._again(job, death, jobs)
             except Exception as error:
                 job.future.set_exception(error)
             else:
                 job.future.set_result(result)
 
+    def _again(self, job: Job, death: WorkerDied, jobs: queue.SimpleQueue[Job | None]) -> None:
+        """Put a job whose worker died back into the queue, unless that happened too often or we were closed."""
+        job.deaths += death.started
+        with self._lock:
+            again = jobs is self._jobs and job.deaths <= self.retries
+            if again:
+                jobs.put(job)
+        if not again:
+            tries = f" (tried {job.deaths} times)" if job.deaths > 1 else ""
+            job.future.set_exception(WorkerDied(f"{death}{tries}"))
+        elif job.on_progress is not None:
+            job.on_progress(0, 1, "again, since its worker died")
 
-ENGINES: dict[str, Callable[[], Engine]] = {"local": LocalEngine, "inline": InlineEngine}
+
+class LocalEngine(Pool):
+    """Worker processes on this machine, each with its slot on a device.
+
+    slots : how many jobs run at a time, spread over the devices; by default $BILP_SLOTS (1) a device.
+    Devices are the visible GPUs, or the CPU as one device where there is none (or $BILP_DEVICE is cpu).
+
+    Workers are fresh interpreters (not forks, and the caller's main module is not imported again), so
+    it works from scripts without a main guard and from notebooks. They start with the first job, stay
+    for the next, and end with this process however it ends.
+    """
+
+    retries = 1  # a second death is hardly chance: too little memory, or a fault in the code
+
+    def __init__(self, slots: int | None = None) -> None:
+        gpus = visible_gpus()
+        if slots is None:
+            slots = slots_per_device() * max(1, len(gpus))
+        if isinstance(slots, bool) or not isinstance(slots, int) or slots < 1:
+            raise InputError(f"slots is {slots!r}; it must be a whole number from 1")
+        super().__init__()
+        self.slots, self._gpus = slots, gpus
+
+    def _worker(self, slot: int) -> Worker:
+        return _LocalWorker(_environment(slot, self.slots, self._gpus))
+
+
+def _ray() -> Engine:
+    from bilp_core.cluster import RayEngine
+
+    return RayEngine()
+
+
+MOST_ON_CPUS = 8  # workers a machine for small jobs; each holds some hundred MB
+ENGINES: dict[str, Callable[[], Engine]] = {"local": LocalEngine, "inline": InlineEngine, "ray": _ray}
 _engines: dict[str, Engine] = {}
+
+
+def check(name: str | None = None) -> str:
+    """The name of the engine that `engine(name)` would give. InputError if that cannot be, before anything starts."""
+    name = name or os.environ.get("BILP_ENGINE") or "local"
+    if name not in ENGINES:
+        raise InputError(f"engine is {name!r}; allowed: {', '.join(ENGINES)} (argument or $BILP_ENGINE)")
+    if name == "ray" and importlib.util.find_spec("ray") is None:
+        raise InputError("engine is 'ray', but Ray is not installed: pip install 'bilp-book[cluster]'")
+    slots_per_device()
+    return name
 
 
 def engine(name: str | None = None) -> Engine:
     """The engine of that name, or of $BILP_ENGINE, or 'local'; one a process, so its workers stay warm."""
-    name = name or os.environ.get("BILP_ENGINE") or "local"
-    if name not in ENGINES:
-        raise InputError(f"engine is {name!r}; allowed: {', '.join(ENGINES)} (argument or $BILP_ENGINE)")
+    name = check(name)
     if name not in _engines:
         _engines[name] = ENGINES[name]()
     return _engines[name]
@@ -175,11 +274,22 @@ def visible_gpus() -> list[str]:
     return [line.split()[1].rstrip(":") for line in lines if line.startswith("GPU ")]
 
 
-def _slots_per_device() -> int:
-    text = os.environ.get("BILP_SLOTS") or "1"
+def slots_per_device(default: int = 1) -> int:
+    """$BILP_SLOTS, or the default."""
+    text = os.environ.get("BILP_SLOTS") or str(default)
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"$BILP_SLOTS is {text!r}; it must be a whole number from 1 (workers a device)")
     return int(text)
+
+
+def for_small_jobs() -> dict[str, str]:
+    """What to add to the environment for many small jobs on CPUs: a worker a core, of one thread, is done soonest.
+
+    Nothing where $BILP_SLOTS is set or a GPU is seen; Ray's engine has the same default of its own.
+    """
+    if os.environ.get("BILP_SLOTS") or check() == "ray" or visible_gpus():
+        return {}
+    return {"BILP_SLOTS": str(min(os.cpu_count() or 1, MOST_ON_CPUS))}
 
 
 def _environment(slot: int, slots: int, gpus: list[str]) -> dict[str, str]:
@@ -197,19 +307,14 @@ def _environment(slot: int, slots: int, gpus: list[str]) -> dict[str, str]:
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from bilp_core.engines import _worker_main; _worker_main()"
 
 
-class _Job:
-    def __init__(self, future: Future, packed: bytes, on_progress: Report | None) -> None:
-        self.future, self.packed, self.on_progress = future, packed, on_progress
-
-
-def _pack(function: Callable[..., Any], args: Sequence[Any]) -> bytes:
+def pack(function: Callable[..., Any], args: Sequence[Any]) -> bytes:
     """The job as bytes, the function by name: a failure to pickle shows in the caller."""
     if function.__module__ == "__main__" or "<" in function.__qualname__:
         raise InputError(f"function {function.__qualname__!r}: workers must be able to import it from a module")
     return pickle.dumps((function.__module__, function.__qualname__, pickle.dumps(tuple(args))))
 
 
-class _Worker:
+class _LocalWorker:
     """The caller's side of one worker process."""
 
     def __init__(self, environment: dict[str, str]) -> None:
@@ -226,26 +331,25 @@ class _Worker:
                 start_new_session=True,  # Ctrl-C is ours to handle; kill() ends its children too
             )
 
-    def run(self, job: _Job) -> Any:
+    def ready(self) -> None:
+        pass
+
+    def run(self, job: Job) -> Any:
         process = self.process
         assert process is not None
         assert process.stdin is not None
         assert process.stdout is not None
+        if process.poll() is not None:
+            raise WorkerDied(_ending(process), started=False)
         try:
             process.stdin.write(job.packed)
             process.stdin.flush()
-            while True:
-                kind, value = pickle.load(process.stdout)
-                if kind == "result":
-                    return value
-                if kind == "error":
-                    error, text = value
-                    error.add_note(text)
-                    raise error
+            while (reply := pickle.load(process.stdout))[0] == "progress":
                 if job.on_progress is not None:
-                    job.on_progress(*value)
+                    job.on_progress(*reply[1])
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as broken:
             raise WorkerDied(_ending(process)) from broken
+        return outcome(*reply)
 
     def kill(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -265,26 +369,19 @@ def _ending(process: subprocess.Popen) -> str:
 
 def _worker_main() -> None:
     """The worker's side: serve jobs until standard input closes, which means 'stop at once'."""
-    global _report
     jobs_in = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     jobs: queue.SimpleQueue = queue.SimpleQueue()
     threading.Thread(target=_read_jobs, args=(jobs_in, jobs), daemon=True).start()
-    while True:
-        module, name, args = jobs.get()
-        _report = _sender(replies)
-        try:
-            function = importlib.import_module(module)
-            for part in name.split("."):
-                function = getattr(function, part)
-            reply = pickle.dumps(("result", function(*pickle.loads(args))))  # type: ignore[operator]
-        except Exception as error:
-            reply = _pack_error(error)
-        _report = None
+
+    def send(reply: bytes) -> None:
         replies.write(reply)
         replies.flush()
+
+    while True:
+        perform(jobs.get(), send)
 
 
 def _read_jobs(stream: BinaryIO, jobs: queue.SimpleQueue) -> None:
@@ -296,24 +393,46 @@ def _read_jobs(stream: BinaryIO, jobs: queue.SimpleQueue) -> None:
         os._exit(0)
 
 
-def _sender(replies: BinaryIO) -> Report:
+def perform(job: Any, send: Callable[[bytes], None]) -> None:
+    """Do an unpacked job: send its progress, at most twice a second, then its result or error, as pickled pairs."""
+    global _report
+    module, name, args = job
     last = 0.0
 
-    def send(done: int, total: int, note: str = "") -> None:
+    def tell(done: int, total: int, note: str = "") -> None:
         nonlocal last
         if time.monotonic() - last >= 0.5:
             last = time.monotonic()
-            replies.write(pickle.dumps(("progress", (done, total, note))))
-            replies.flush()
+            send(pickle.dumps(("progress", (done, total, note))))
 
-    return send
+    _report = tell
+    try:
+        function = importlib.import_module(module)
+        for part in name.split("."):
+            function = getattr(function, part)
+        reply = pickle.dumps(("result", function(*pickle.loads(args))))  # type: ignore[operator]
+    except BaseException as error:  # SystemExit, too, ends the job and not the worker
+        reply = _pack_error(error)
+    _report = None
+    send(reply)
 
 
-def _pack_error(error: Exception) -> bytes:
+def outcome(kind: str, value: Any) -> Any:
+    """What the last reply of a job holds: its result is returned, its error raised."""
+    if kind == "result":
+        return value
+    error, text = value
+    error.add_note(text)
+    raise error
+
+
+def _pack_error(error: BaseException) -> bytes:
     text = traceback.format_exc()
     try:
         packed = pickle.dumps(("error", (error, text)))
         pickle.loads(packed)
-        return packed
+        if isinstance(error, Exception):
+            return packed
     except Exception:  # an exception whose class takes other arguments than it stores does not survive
-        return pickle.dumps(("error", (RuntimeError(f"{type(error).__name__}: {error}"), text)))
+        pass
+    return pickle.dumps(("error", (RuntimeError(f"{type(error).__name__}: {error}"), text)))
