@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bilp_core.engines import visible_gpus
+from bilp_core import engines
 
 KERNEL_DID_NOT_START = 75  # EX_TEMPFAIL: worth another try
 
@@ -34,9 +34,7 @@ def execute(notebook: Path, out: Path, *, cwd: Path) -> None:
         "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not a namesake in the home folder
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the debugger warns about frozen modules
     }
-    if not visible_gpus():
-        # A chapter's trials are many and small: a worker a core, of one thread each, is done soonest.
-        environment.setdefault("BILP_SLOTS", str(min(os.cpu_count() or 1, 8)))
+    environment |= engines.for_small_jobs()
     for _ in range(2):
         status = subprocess.run(command, cwd=cwd, env=environment, check=False).returncode
         if status != KERNEL_DID_NOT_START:

@@ -16,6 +16,7 @@ import json
 import math
 import os
 import platform
+import secrets
 import subprocess
 import threading
 import time
@@ -339,7 +340,8 @@ def run(
 ) -> pd.DataFrame:
     """Records of `trials`, one row each, in their order; what the store lacks is run first.
 
-    engine : its name or itself; by default $BILP_ENGINE or local worker processes.
+    engine : its name or itself; by default $BILP_ENGINE or local worker processes. A trial whose worker died is
+             tried again (`retries` of the engine), one that raised an exception is not.
     execute : for tests: function(trial, path of the store) that stores and returns a record, in place of the work.
     A failed trial does not stop the others. Raises InputError before anything runs if a setting cannot work,
     TrialsFailed at the end if any failed; with `allow_failures` it warns and returns the rows there are.
@@ -351,18 +353,48 @@ def run(
     if pending:
         runner = engine if engine is not None and not isinstance(engine, str) else engines.engine(engine)
         try:
+            _check_sharing(pending, store, runner)
             failures = _run_pending(pending, store, runner, progress, execute)
         except KeyboardInterrupt:
             runner.close()
             raise
+        found |= {trial.key: record for trial in pending if (record := store.get(trial)) is not None}
+        told = {trial.key for trial, _ in failures}
+        lost = RuntimeError(f"it was done, but {store.path} has no record of it: do all workers see this store?")
+        failures += [(trial, lost) for trial in pending if trial.key not in found and trial.key not in told]
         if failures:
             failed = TrialsFailed(failures, len(unique))
             if not allow_failures:
                 raise failed
             warnings.warn(str(failed), stacklevel=2)
-        found |= {trial.key: record for trial in pending if (record := store.get(trial)) is not None}
     # the settings as asked for, where trials with other settings share the record
     return frame([{**found[trial.key], **asdict(trial)} for trial in trials if trial.key in found])
+
+
+def _check_sharing(trials: Sequence[Trial], store: Store, runner: engines.Engine) -> None:
+    """InputError if another machine of the engine has not this store, or not these folders of data."""
+    folders = {t.data: stamp for t in trials if (stamp := _stamp(t.data)) is not None}
+    store.path.mkdir(parents=True, exist_ok=True)
+    mark = store.path / f".{secrets.token_hex(8)}"
+    mark.touch()
+    try:
+        runner.everywhere(check_machine, (str(mark), folders))
+    finally:
+        mark.unlink()
+
+
+def check_machine(mark: str, folders: Mapping[str, str]) -> None:
+    """On another machine: is the file `mark` in the store, and does each folder of data have its stamp?"""
+    if not Path(mark).exists():
+        raise InputError(
+            f"the store {Path(mark).parent} is not the same folder on {platform.node()}: "
+            "name one that all machines share ($BILP_STORE)"
+        )
+    for folder, stamp in folders.items():
+        if _stamp(folder) != stamp:
+            raise InputError(
+                f"the data in {folder} are not the same on {platform.node()}: name a folder that all machines share"
+            )
 
 
 Failures = list[tuple[Trial, BaseException]]
