@@ -13,14 +13,18 @@ What has not changed is not made again: a chapter by its key, the pages by a has
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bilp_core import parameters, paths
+from bilp_core import engines, parameters, paths
 from bilp_core.errors import InputError
 from bilp_core.execution import ExecutionFailed, execute
 from bilp_core.parameters import Values
@@ -178,6 +182,69 @@ def run_chapter(
     page = _make(root, out, book, values, {name}, strict=False, others=home)
     print(f"The chapter: {page.parent / _named(name, book).page}.html", flush=True)
     return out / "executed" / f"{name}.ipynb"
+
+
+def sweep(
+    name: str,
+    axes: Mapping[str, Sequence[Any]],
+    preset: str = "quick",
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    root: Path | None = None,
+) -> list[Path]:
+    """`run_chapter` with every combination of values, side by side on the engine; the executed notebooks, in order.
+
+    axes : values, or the text of values, by parameter.
+    Each run is one job and does its own trials one at a time, in the job's place on a device. Values that come to
+    the same settings are one run.
+    Raises InputError before anything runs, BuildFailed at the end if any run failed.
+    """
+    root = root or paths.root()
+    chapter = _named(name, chapters(root))
+    unique = {}
+    for values in itertools.product(*axes.values()):
+        run = dict(zip(axes, values, strict=True))
+        unique[json.dumps(settings(chapter, preset, {**(overrides or {}), **run}, root), sort_keys=True)] = run
+    runner = engines.engine()
+    runner.everywhere(_same_project, (str(root), chapter.page, chapter.text))
+    failed = []
+    try:
+        futures = {
+            runner.submit(chapter_job, (name, preset, {**(overrides or {}), **run}, str(root))): " ".join(
+                [name, *(f"{parameter}={value}" for parameter, value in run.items())]
+            )
+            for run in unique.values()
+        }
+        for done, future in enumerate(as_completed(futures), 1):
+            error = future.exception()
+            if error is not None:
+                failed.append(f"{futures[future]}: {error}")
+            print(f"{done}/{len(futures)} {'FAILED' if error else 'done'}: {futures[future]}", flush=True)
+    except KeyboardInterrupt:
+        runner.close()
+        raise
+    if failed:
+        raise BuildFailed("\n".join([f"{len(failed)} of {len(futures)} runs failed", *failed]))
+    return [Path(future.result()) for future in futures]
+
+
+def chapter_job(name: str, preset: str, overrides: Mapping[str, Any], root: str) -> str:
+    """`run_chapter` in a worker: its trials stay in this worker's place. The path of the executed notebook."""
+    before = dict(os.environ)
+    os.environ.update(BILP_ENGINE="local", BILP_SLOTS="1")
+    try:
+        return str(run_chapter(name, preset, overrides, root=Path(root)))
+    finally:  # the worker may be the caller's own process
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _same_project(root: str, page: str, text: str) -> None:
+    file = Path(root) / "book" / f"{page}.md"
+    if not file.is_file() or file.read_text("utf-8") != text:
+        raise InputError(
+            f"{file} is not the same on {platform.node()}: the project must be in a folder all machines share"
+        )
 
 
 def notebooks(preset: str = "quick", out: Path | None = None, *, root: Path | None = None) -> list[Path]:

@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.device != "auto":
             os.environ["BILP_DEVICE"] = args.device
+        if getattr(args, "engine", None):
+            os.environ["BILP_ENGINE"] = args.engine
         args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -201,14 +203,24 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from . import book
+    from . import book, engines
 
-    book.run_chapter(args.chapter, args.preset, dict(args.parameters or []))
+    engines.check()
+    axes = {name: values for name, *values in args.sweep or []}
+    if len(axes) < len(args.sweep or []) or not all(axes.values()):
+        raise InputError("--sweep: write NAME VALUE VALUE ..., each NAME once")
+    if axes:
+        os.environ.update(engines.for_small_jobs())
+        for path in book.sweep(args.chapter, axes, args.preset, dict(args.parameters or [])):
+            print(path)
+    else:
+        book.run_chapter(args.chapter, args.preset, dict(args.parameters or []))
 
 
 def _book(args: argparse.Namespace) -> None:
-    from . import book
+    from . import book, engines
 
+    engines.check()
     if args.notebooks:
         for path in book.notebooks(args.preset):
             print(path)
@@ -400,11 +412,16 @@ def _parser() -> argparse.ArgumentParser:
 
     preset = argparse.ArgumentParser(add_help=False)
     preset.add_argument("--preset", default="quick", metavar="NAME", help="quick or paper (quick)")
+    preset.add_argument("--engine", metavar="NAME", help="where trials run: local, ray or inline ($BILP_ENGINE; local)")
     sub = command("run", _run, "execute one chapter of the book and render it", preset)
     sub.add_argument("chapter", metavar="CHAPTER", help="such as redundancy")
     sub.add_argument(
         "-p", nargs=2, action="append", dest="parameters", metavar=("NAME", "VALUE"), help="change a parameter"
     )
+    sub.add_argument(
+        "--sweep", nargs="+", action="append", metavar=("NAME", "VALUE"),
+        help="one run for each value, side by side; given twice: for each combination",
+    )  # fmt: skip
     sub = command("book", _book, "execute what changed and render the book", preset)
     sub.add_argument("--draft", action="store_true", help="render only, execute nothing")
     sub.add_argument("--notebooks", action="store_true", help="write the chapters as .ipynb instead")

@@ -135,6 +135,12 @@ def test_lists(here, capsys):
         (["evaluate", "gone.safetensors", "digits"], "gone.safetensors: no such file"),
         (["data", "check", "digits", "--device", "cpu", "--json", "no/x.json"], "there is no folder"),
         (["run", "no-such-chapter"], "no chapter 'no-such-chapter'"),
+        (["run", "redundancy", "--engine", "moon"], "engine is 'moon'; allowed: local, inline, ray"),
+        (["book", "--engine", "moon"], "engine is 'moon'"),
+        (["run", "redundancy", "--sweep", "seeds"], "write NAME VALUE VALUE"),
+        (["run", "redundancy", "--sweep", "seeds", "1", "--sweep", "seeds", "2"], "each NAME once"),
+        (["run", "redundancy", "--sweep", "sedes", "1", "2"], "Did you mean 'seeds'"),
+        (["run", "no-such-chapter", "--sweep", "seeds", "1"], "no chapter 'no-such-chapter'"),
     ],
 )
 def test_wrong_input(words, message, here, capsys, monkeypatch):

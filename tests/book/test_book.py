@@ -1,6 +1,7 @@
 """Chapters are checked, executed when something changed, staged when they succeeded, and rendered."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import nbformat
 import psutil  # comes with ipykernel
 import pytest
 
-from bilp_core import book, execution, paths
+from bilp_core import book, engines, execution, paths
 from bilp_core.errors import InputError
 
 TEXT = "book/chapters/first.md"
@@ -243,6 +244,42 @@ def test_real_kernels_success_error_and_death(project, capfd, monkeypatch):
         book.build(root=project)
     assert "the kernel died in cell 3 of 3" in capfd.readouterr().err
     assert not (project / "_build/quick/executed/second.ipynb").exists()
+
+
+def test_a_sweep_runs_every_combination_once(project, dry, monkeypatch, capsys):
+    monkeypatch.setenv("BILP_ENGINE", "inline")
+    made = book.sweep("first", {"seeds": ["3", "4", "3"]}, overrides={}, root=project)
+    assert [outputs(notebook) for notebook in made] == ["run 1\nrun 1\n", "run 3\nrun 3\n"]
+    assert len({notebook.parent for notebook in made}) == 2
+    said = capsys.readouterr().out
+    assert "/2 done: first seeds=3\n" in said
+    assert "/2 done: first seeds=4\n" in said
+    assert os.environ["BILP_ENGINE"] == "inline"
+    assert "BILP_SLOTS" not in os.environ
+    with pytest.raises(InputError, match="parameter seeds = 'many'"):
+        book.sweep("first", {"seeds": ["5", "many"]}, root=project)
+    assert dry == ["first", "draft pages"] * 2, "nothing ran before all was checked"
+
+
+def test_a_sweep_on_workers_tells_of_the_run_that_failed(project, monkeypatch, capsys):
+    edit(project / TEXT, "print(seeds + 1)", "print(12 // (seeds - 3))")
+    monkeypatch.setenv("BILP_SLOTS", "2")
+    monkeypatch.setattr(engines, "_engines", {})
+    try:
+        with pytest.raises(book.BuildFailed, match=r"1 of 2 runs failed\nfirst seeds=3: .*first stopped"):
+            book.sweep("first", {"seeds": [3, 5]}, root=project)
+    finally:
+        engines.engine().close()
+    done = list((project / "_build/runs").glob("first-*/executed/first.ipynb"))
+    assert [outputs(notebook) for notebook in done] == ["6\n"]
+
+
+def test_a_machine_without_the_project_is_told(project):
+    chapter = book.chapters(project)[0]
+    book._same_project(str(project), chapter.page, chapter.text)
+    for root, text in ((project, "older"), (project / "nowhere", chapter.text)):
+        with pytest.raises(InputError, match="is not the same on .* all machines share"):
+            book._same_project(str(root), chapter.page, text)
 
 
 def test_a_killed_command_leaves_no_kernel_behind(tmp_path):
