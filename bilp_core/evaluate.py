@@ -17,7 +17,14 @@ from .training import Ensemble, Recipe, TensorSamples, fit, measure, seeds
 Progress = Callable[[int, int, str], None]
 
 
-SCHEDULES = ("half", "thirds")
+SCHEDULES = ("half", "thirds", "cosine")
+
+
+# synthetic images, and the steps with which FRePo evaluates that many
+FREPO_STEPS = (
+    *((10, 1000), (100, 2000), (200, 20_000), (400, 5000), (500, 5000), (1000, 10_000)),
+    *((2000, 40_000), (5000, 40_000)),
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,8 @@ class Protocol:
 
     schedule : 'half', as DC, DSA and DM: epochs + 1 are trained, and after epoch epochs // 2 + 1 the learning rate
                falls to a tenth with a fresh optimiser. 'thirds', as IDC: it falls to a fifth after two thirds and
-               after five sixths of the epochs.
+               after five sixths of the epochs. 'cosine', as FRePo: it rises for 500 steps and falls to a hundredth.
+    optimizer : 'sgd', or 'adam' (without momentum).
     cutmix   : probability that a batch is mixed.
     loss     : one of `training.LOSSES`, of hard or soft labels.
     test_every : epochs between two points of the test curves; 0 tests only at the end.
@@ -41,6 +49,7 @@ class Protocol:
     schedule: str = "half"
     cutmix: float = 0.0
     loss: str = "cross_entropy"
+    optimizer: str = "sgd"
     test_every: int = 0
 
     def recipe(self) -> Recipe:
@@ -54,7 +63,10 @@ class Protocol:
             weight_decay=self.weight_decay,
             batch=self.batch,
             drop_after=self.epochs // 2 + 1 if half else None,
-            milestones=() if half else (2 * self.epochs // 3, 5 * self.epochs // 6),
+            milestones=(2 * self.epochs // 3, 5 * self.epochs // 6) if self.schedule == "thirds" else (),
+            cosine_to=0.01 if self.schedule == "cosine" else None,
+            warmup=500,
+            optimizer=self.optimizer,
             augment=self.augment,
             cutmix=self.cutmix,
             loss=self.loss,
@@ -69,12 +81,14 @@ def protocol(
     dc       : 300 epochs without augmentation; but 1000 with one random crop, scaling or rotation an image on
                MNIST and on our small digits, with crop or noise for a ConvNet with BatchNorm.
     dsa, dm  : 1000 epochs with DSA augmentation, without flip on digit data.
-    idc      : see `idc_protocol`.
-    ipc, factor : of the synthetic set; only idc's depends on them.
+    idc      : see `idc_protocol`. frepo : see `frepo_protocol`.
+    ipc, factor : of the synthetic set; only those two depend on them.
     Raises InputError for an unknown override, naming those there are.
     """
     if method == "idc":
         base = idc_protocol(data, network, ipc, factor)
+    elif method == "frepo":
+        base = frepo_protocol(data, ipc)
     else:
         strategy = dc_strategy(data, network) if method == "dc" else augment.dsa_strategy(data.flip)
         base = Protocol(epochs=300 if strategy == "none" else 1000, augment=strategy)
@@ -114,6 +128,26 @@ def idc_protocol(data: ImageData, network: str, ipc: int, factor: int) -> Protoc
     if not data.flip:
         words.remove("flip")
     return Protocol(epochs=epochs, batch=64, augment="idc:" + "_".join(words), schedule="thirds", cutmix=probability)
+
+
+def frepo_protocol(data: ImageData, ipc: int) -> Protocol:
+    """Regression of the labels by Adam, with one operation of FRePo's augmentation a step, at batch 500.
+
+    The steps depend on the number of synthetic images; between the reference's numbers, the next one's are taken. Its
+    batches are in the order of the classes, ours are shuffled.
+    """
+    images, batch = ipc * data.num_classes, 500
+    steps = next((steps for most, steps in FREPO_STEPS if images <= most), FREPO_STEPS[-1][1])
+    return Protocol(
+        epochs=steps // -(-images // batch),
+        lr=3e-4,
+        weight_decay=0.0,
+        batch=batch,
+        augment=augment.frepo_strategy(data.flip and data.shape[0] > 1),
+        schedule="cosine",
+        loss="mse",
+        optimizer="adam",
+    )
 
 
 @dataclass(frozen=True)
@@ -161,6 +195,8 @@ def evaluate(
         raise InputError(f"labels {list(labels.shape)} of {len(images)} images: must be [M], or [M, classes] if soft")
     if not torch.isfinite(labels).all():
         raise InputError("some soft labels of the synthetic set are not finite")
+    if protocol.loss == "cross_entropy" and labels.ndim == 2 and (labels < 0).any():
+        raise InputError("some labels of the synthetic set are negative, so they are no shares: evaluate with loss=mse")
     device = test_data.device
     test_data = zca.with_whitening(test_data, synthetic.whitening)
     samples = TensorSamples(images.to(device), labels.to(device))

@@ -59,8 +59,24 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
+def centred(labels: Tensor, classes: int) -> Tensor:
+    """int64 [N] -> float32 [N, classes]: one-hot, less its mean 1/classes."""
+    return F.one_hot(labels, classes).float() - 1 / classes
+
+
+def _half_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """Hard labels stand for their centred vectors. Source: FRePo."""
+    wanted = labels if labels.ndim == 2 else centred(labels, logits.shape[1])
+    return (logits - wanted).square().sum(1) / 2
+
+
 # (logits [N, classes], labels int64 [N] or soft [N, classes]) -> [N], the loss of each sample
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": _cross_entropy}
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": _cross_entropy, "mse": _half_squared_error}
+
+
+def cosine(progress: float, least: float) -> float:
+    """From 1 to `least` along half a period of a cosine, as `progress` goes from 0 to 1."""
+    return least + (1 - least) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,8 @@ class Recipe:
     drop_after : after this epoch (counted from 0) it falls to a tenth and the optimiser starts anew, its momentum
                  lost, as in the reference code of DC, DSA and DM.
     milestones : after so many epochs it falls to a fifth and the optimiser goes on, as in that of IDC.
+    cosine_to  : with every step it falls along a cosine, to this share of `lr`, as in that of FRePo.
+    warmup     : steps (of more than half of all: that half) in which it rises from 0 before; needs `cosine_to`.
     cutmix     : probability that a batch is mixed, after its augmentation.
     """
 
@@ -82,6 +100,8 @@ class Recipe:
     optimizer: str = "sgd"
     drop_after: int | None = None
     milestones: tuple[int, ...] = ()
+    cosine_to: float | None = None
+    warmup: int = 0
     augment: str = "none"
     cutmix: float = 0.0
     loss: str = "cross_entropy"
@@ -100,6 +120,14 @@ class Recipe:
             raise InputError(f"optimizer = {self.optimizer!r}: must be 'sgd' or 'adam'")
         if self.loss not in LOSSES:
             raise InputError(f"loss = {self.loss!r}: must be one of {', '.join(LOSSES)}")
+        if self.cutmix and self.loss == "mse":
+            raise InputError(f"cutmix = {self.cutmix}: must be 0 with the loss 'mse', whose labels are no shares")
+
+    def share_of_lr(self, step: int, steps: int) -> float:
+        """By what `lr` is multiplied at a step, counted from 0, of `steps` in all, where there is a `cosine_to`."""
+        assert self.cosine_to is not None
+        rise = min(self.warmup, steps // 2)
+        return step / rise if step < rise else cosine((step - rise) / max(steps - rise, 1), self.cosine_to)
 
 
 @lru_cache(maxsize=1)
@@ -275,7 +303,7 @@ def fit(
     on_step: Callable[[int, list[Tensor] | None, Tensor], None] | None = None,
     on_epoch: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Train every network of `ensemble` on `samples`; returns the mean training loss, [epochs, K], in nats.
+    """Train every network of `ensemble` on `samples`; returns the mean training loss, [epochs, K].
 
     on_step(epoch, picks, logits) : called after each step with the sample indices of each network (None: all,
         in order) and the logits [K, B, classes] before the update.
@@ -286,12 +314,16 @@ def fit(
     leaves = ensemble.leaves()
     optimizer = _optimizer(leaves, recipe, lr)
     history = torch.zeros(recipe.epochs, len(ensemble), device=ensemble.device)
+    starts = range(0, count, recipe.batch)
     for epoch in range(recipe.epochs):
         ensemble.train()
         orders = None
         if count > recipe.batch:
             orders = [torch.randperm(count, generator=g, device=g.device) for g in ensemble.generators]
-        for start in range(0, count, recipe.batch):
+        for step, start in enumerate(starts, epoch * len(starts)):
+            if recipe.cosine_to is not None:
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * recipe.share_of_lr(step, recipe.epochs * len(starts))
             images, labels = _batches(samples, recipe, ensemble, orders, start)
             logits = ensemble.logits(images)
             values = loss(logits.flatten(0, 1), labels.flatten(0, 1)).view(len(ensemble), -1)

@@ -70,8 +70,50 @@ def test_protocols_of_idc(name, shape, network, ipc, factor, expected):
 
 
 def test_an_unknown_schedule_is_refused(digits):
-    with pytest.raises(InputError, match="schedule = 'cosine': must be one of half, thirds"):
-        protocol("idc", digits.test, schedule="cosine").recipe()
+    with pytest.raises(InputError, match="schedule = 'linear': must be one of half, thirds, cosine"):
+        protocol("idc", digits.test, schedule="linear").recipe()
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "ipc", "steps", "flip"),
+    [
+        ((3, 32, 32), 10, 1, 1000, True),
+        ((3, 32, 32), 10, 10, 2000, True),
+        ((3, 32, 32), 10, 50, 5000, True),
+        ((3, 32, 32), 100, 10, 10_000, True),
+        ((3, 64, 64), 200, 1, 20_000, True),
+        ((3, 64, 64), 200, 10, 40_000, True),
+        ((3, 32, 32), 100, 50, 40_000, True),
+        ((1, 28, 28), 10, 1, 1000, False),
+        ((3, 32, 32), 10, 2, 2000, True),  # between 10 and 100 images
+        ((3, 32, 32), 100, 80, 40_000, True),  # beyond all
+    ],
+)
+def test_protocols_of_frepo(shape, classes, ipc, steps, flip):
+    images, labels = torch.zeros(1, *shape, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+    names, channels = tuple(map(str, range(classes))), (0.5,) * shape[0]
+    recipe = protocol("frepo", ImageData(images, labels, names, channels, channels, "x"), ipc=ipc).recipe()
+    assert recipe.epochs * -(-ipc * classes // 500) == steps
+    assert (recipe.batch, recipe.lr, recipe.optimizer, recipe.loss) == (500, 3e-4, "adam", "mse")
+    assert (recipe.weight_decay, recipe.cosine_to, recipe.warmup) == (0.0, 0.01, 500)
+    assert (recipe.drop_after, recipe.milestones) == (None, ())
+    assert recipe.augment == "frepo:" + "flip_" * flip + "color_crop_rotate_translate_cutout"
+
+
+def test_soft_labels_teach_by_regression(digits, synthetic):
+    """Labels that were moved up by one class teach that next class."""
+    soft = torch.eye(10)[(synthetic.labels + 1) % 10] - 0.1
+    moved = SyntheticSet(synthetic.images, soft, synthetic.classes, synthetic.mean, synthetic.std)
+    recipe = protocol("frepo", digits.test, ipc=2, epochs=80, lr=1e-2)
+    assert evaluate(moved, digits.test, network=NET, protocol=recipe, repeats=1).mean < 0.2
+    shifted = replace(digits.test, labels=(digits.test.labels + 1) % 10)
+    found = evaluate(moved, shifted, network=NET, protocol=recipe, repeats=1).mean
+    assert found > 0.5
+    # hard labels stand for the same centred vectors
+    hard = evaluate(synthetic, digits.test, network=NET, protocol=recipe, repeats=1).mean
+    assert hard == pytest.approx(found, abs=0.1)
+    with pytest.raises(InputError, match="labels of the synthetic set are negative.*loss=mse"):
+        evaluate(moved, digits.test, network=NET, protocol=protocol("dm", digits.test))
 
 
 def test_real_images_teach_something(digits, synthetic):

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -144,6 +145,7 @@ def test_compiled_gives_the_same(samples, monkeypatch):
         ({"epochs": 0}, "epochs = 0"),
         ({"lr": -1.0}, "lr = -1.0"),
         ({"optimizer": "lbfgs"}, "optimizer = 'lbfgs'"),
+        ({"loss": "mse", "cutmix": 0.5}, "cutmix = 0.5: must be 0 with the loss 'mse'"),
     ],
 )
 def test_bad_recipes(change, message):
@@ -180,6 +182,43 @@ def test_milestones_written_out(samples):
         weights = [(w - rate * v).detach().requires_grad_() for w, v in zip(weights, velocity, strict=True)]
     for ours, expected in zip(ensemble.leaves(), weights, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_regression_along_a_cosine_written_out(samples, soft):
+    """Two batches an epoch, hence eight steps: two of warming up, then a cosine to a hundredth."""
+    labels = torch.randn(40, 4, generator=torch.Generator().manual_seed(2)) if soft else samples.labels
+    wanted = labels if soft else torch.eye(4)[labels] - 0.25
+    recipe = Recipe(
+        4, 0.01, batch=30, optimizer="adam", weight_decay=0.0, loss="mse", cosine_to=0.01, warmup=2,
+    )  # fmt: skip
+    ensemble = Ensemble("mlp", SHAPE, 4, [3], stacked=False)
+    history = fit(ensemble, TensorSamples(samples.images, labels), recipe)
+
+    g = torch.Generator().manual_seed(3)
+    net = network("mlp", SHAPE, 4)
+    initialise(net, g)
+    optimizer = torch.optim.Adam(net.parameters())
+    rates = [0, 0.5, *(0.01 + 0.99 * (1 + math.cos(math.pi * t / 6)) / 2 for t in range(6))]
+    for epoch in range(4):
+        total = 0.0
+        for picks in torch.randperm(40, generator=g).split(30):
+            optimizer.param_groups[0]["lr"] = 0.01 * rates.pop(0)
+            loss = 0.5 * (net(samples.images[picks]) - wanted[picks]).square().sum()
+            optimizer.zero_grad()
+            (loss / len(picks)).backward()
+            optimizer.step()
+            total += loss.item()
+        assert history[epoch, 0].item() == pytest.approx(total / 40, rel=1e-4)
+    for ours, own in zip(ensemble.leaves(), net.parameters(), strict=True):
+        torch.testing.assert_close(ours, own, rtol=1e-4, atol=1e-6)
+
+
+def test_warming_up_takes_at_most_half_the_steps():
+    recipe = Recipe(1, 1.0, cosine_to=0.1, warmup=500)
+    assert [recipe.share_of_lr(t, 4) for t in range(4)] == pytest.approx([0, 0.5, 1, 0.55])
+    assert recipe.share_of_lr(0, 1) == 1
+    assert recipe.share_of_lr(250, 2000) == 0.5
 
 
 @pytest.mark.parametrize("batch", [16, 40])

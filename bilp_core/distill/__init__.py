@@ -9,9 +9,10 @@ from .base import ClassBatches, Distiller, Diverged, Matching, Run, check_adapti
 from .dc import DC
 from .dm import DM
 from .dsa import DSA
+from .frepo import FRePo
 from .idc import IDC
 
-METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in (DC, DSA, DM, IDC)}
+METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in (DC, DSA, DM, IDC, FRePo)}
 
 __all__ = [
     "METHODS",

@@ -91,6 +91,9 @@ class Distiller(ABC):
         """The synthetic set before the first round."""
         return initial(data, ipc, init, rng, network=network)
 
+    def prepare(self, run: Run) -> None:  # noqa: B027
+        """Before the first round: put into `run` what the method keeps there, or what it learns but images."""
+
     def whitened(self, data: ImageData, ipc: int) -> ImageData:
         """`data` as the method wants to see it: call it on all training data, before any is pruned."""
         return zca.whitened(data, self.resolved(data, ipc).zca)
@@ -233,7 +236,10 @@ class Run:
         self.net = network(spec, data.shape, data.num_classes).to(data.device)
         self.batchnorms = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm2d)]
         self.batches = ClassBatches(data, method.batch, rng, adaptive)
-        self.optimizer = torch.optim.SGD([self.images], lr=method.image_lr, momentum=method.image_momentum)
+        self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
+            [self.images], lr=method.image_lr, momentum=method.image_momentum
+        )
+        self.state: Any = None  # the method's own, see `prepare`
         self.strategy = method.strategy(data)
         self.grey = middle_grey(data.mean, data.std).to(data.device)
         positions = method.iterations * method.passes(self.ipc) * data.num_classes * self.batches.size
@@ -332,6 +338,7 @@ def distill(
     method.check(run.net)
     if adaptive:
         check_adaptive(method, run.net)
+    method.prepare(run)
     every = max(1, method.iterations // 100)
     for iteration in range(1, method.iterations + 1):
         loss = method.step(run)
@@ -342,9 +349,10 @@ def distill(
                 raise Diverged(f"{method.name}: the loss is {float(loss)} at iteration {iteration}; {remedy}")
             if progress:
                 progress(iteration, method.iterations, f"loss {float(loss):.4g}")
-    images = run.images.detach()
-    if not torch.isfinite(images).all():
-        raise Diverged(f"{method.name}: images are not finite after the last step; lower image_lr = {method.image_lr}")
+    images, labels = run.images.detach(), run.labels.detach()
+    if not torch.isfinite(images).all() or not torch.isfinite(labels).all():
+        remedy = f"lower image_lr = {method.image_lr}"
+        raise Diverged(f"{method.name}: images or labels are not finite after the last step; {remedy}")
     meta = {
         "method": method.name,
         "options": asdict(method),
@@ -357,4 +365,4 @@ def distill(
     }
     if adaptive:
         meta["adaptive"] = {**asdict(adaptive), "dropped": run.batches.dropped / max(run.batches.seen, 1)}
-    return SyntheticSet(images, run.labels, data.classes, data.mean, data.std, meta, method.formation(), data.whitening)
+    return SyntheticSet(images, labels, data.classes, data.mean, data.std, meta, method.formation(), data.whitening)
