@@ -98,7 +98,21 @@ def test_lists(here, capsys):
     assert main(["data", "list"]) == 0
     assert main(["methods"]) == 0
     shown = capsys.readouterr().out
-    for word in ("digits", "cifar10", "svhn", "dsa", "early-loss", "iterations=20000"):
+    for word in (
+        "digits",
+        "cifar10",
+        "svhn",
+        "dsa",
+        "iterations=20000",
+        "random",
+        "loss",
+        "early-loss",
+        "el2n",
+        "grand",
+        "forgetting",
+        "margin",
+        "monte-carlo",
+    ):
         assert word in shown
 
 

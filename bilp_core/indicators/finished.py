@@ -52,8 +52,9 @@ class Finished:
 
 
 def fingerprint(data: ImageData) -> str:
-    """Stands for the images, their labels and their normalisation."""
+    """Stands for the images, their labels, and their normalisation or whitening."""
     digest = hashlib.sha256(f"{list(data.images.shape)} {data.mean} {data.std}".encode())
-    for tensor in (data.images, data.labels):
-        digest.update(tensor.cpu().contiguous().numpy().data)
+    for tensor in (data.images, data.labels, data.white):
+        if tensor is not None:
+            digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()

@@ -107,7 +107,7 @@ def options(data_name: str) -> dict[str, Any]:
     """ratio : share of each class that a run leaves out. epochs : of the training on what was distilled."""
     small = data_name == "digits"
     return {
-        "runs": 50 if small else 100,
+        "runs": 40 if small else 100,
         "ratio": 0.9,
         "method": "dm",
         "iterations": 20 if small else 100,

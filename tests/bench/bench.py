@@ -3,7 +3,8 @@
     make bench ARGS="--reference DIR --folder DIR"
 
 The rows `adaptive-*` set steps with adaptive pruning (Table 12's settings for IPC 1) beside the same steps without;
-`ite-*` the sketched ITE of a batch beside the definition, which recomputes the loss without each sample.
+`ite-*` the sketched ITE of a batch beside the definition, which recomputes the loss without each sample;
+`loss-5-trials` the loss indicator (5 trials of 3 epochs, 2,000 images) beside five plain trainings with a DataLoader.
 
 --reference : a checkout of VICO-UoE/DatasetCondensation; without it only our own times are measured.
 --folder    : an ImageFolder of CIFAR-10; without it loading from the cache is left out.
@@ -31,6 +32,8 @@ from bilp_core.data import ImageData, load
 from bilp_core.distill import make
 from bilp_core.distill.base import Run
 from bilp_core.evaluate import evaluate, protocol
+from bilp_core.indicators import score
+from bilp_core.networks import network
 from bilp_core.synthetic import SyntheticSet
 
 FIELDS = [
@@ -67,6 +70,34 @@ def our_step(
 
 def ite_of_a_batch(name: str, data: ImageData, variant: str) -> Callable[[], object]:
     return lambda: ite_study.measure(make(name), data, 10, variants=[variant])
+
+
+def loss_scores(data: ImageData, trials: int, epochs: int) -> Callable[[], object]:
+    return lambda: score(data, "loss", trials=trials, epochs=epochs, batch=512)
+
+
+def plain_losses(data: ImageData, trials: int, epochs: int) -> Callable[[], object]:
+    """The same as most would write it: one network after the other, the images in a DataLoader."""
+
+    def run() -> torch.Tensor:
+        total = torch.zeros(len(data), device=data.device)
+        numbered = torch.utils.data.TensorDataset(data.batch(), data.labels, torch.arange(len(data)))
+        for trial in range(trials):
+            torch.manual_seed(trial)
+            net = network("convnet", data.shape, data.num_classes).to(data.device)
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.003, momentum=0.9)
+            curve = torch.zeros(epochs, len(data), device=data.device)
+            for epoch in range(epochs):
+                for images, labels, numbers in torch.utils.data.DataLoader(numbered, batch_size=512, shuffle=True):
+                    losses = cross_entropy(net(images), labels, reduction="none")
+                    optimizer.zero_grad()
+                    losses.mean().backward()
+                    optimizer.step()
+                    curve[epoch, numbers] = losses.detach()
+            total += curve[-1]
+        return total / trials
+
+    return run
 
 
 class Reference:
@@ -194,6 +225,8 @@ def main() -> None:
     for name in ("dc", "idc"):
         sketched, defined = (ite_of_a_batch(name, data, variant) for variant in ("sketch", ite_study.DEFINITION))
         bench(f"ite-{name}", sketched, defined, 1)
+    few = cifar_shaped(200, args.device)
+    bench("loss-5-trials", loss_scores(few, 5, 3), plain_losses(few, 5, 3), max(1, args.runs // 4))
     if args.folder:
         bench("load-cifar10-from-cache", lambda: load(args.folder), None, args.runs, torch.device("cpu"))
     provenance = trials.provenance(args.device)
