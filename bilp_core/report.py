@@ -156,6 +156,18 @@ def repeat_full(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([*served, pruned], ignore_index=True)
 
 
+def differences(values: pd.DataFrame, criterion: str, base: str, on: Sequence[str]) -> pd.DataFrame:
+    """By how much one criterion is above another, settings `on` being equal: values, whose std is that of a difference
+    of independent trials."""
+    if values.empty:
+        return values
+    one, other = (
+        values[values["criterion"] == name].set_index(list(on))[["value", "std"]] for name in (criterion, base)
+    )
+    value, std = one["value"] - other["value"], np.hypot(one["std"], other["std"])
+    return pd.DataFrame({"value": value, "std": std}).dropna(subset="value").reset_index()
+
+
 def mark_comparable(values: pd.DataFrame, same: Sequence[str]) -> pd.DataFrame:
     """Add the column `comparable`: is the mean at least the full-data mean less its standard deviation?
 

@@ -184,6 +184,15 @@ def test_full_data_trials_serve_each_criterion_for_the_maximum_ratio(grid):
     assert found.to_dict() == {"random": pytest.approx(50), "loss": pytest.approx(90)}
 
 
+def test_a_difference_has_both_deviations_and_only_common_settings():
+    values = pd.DataFrame(
+        {"criterion": ["a", "b", "a"], "ratio": [0.5, 0.5, 0.9], "value": [30.0, 28, 20], "std": [0.3, 0.4, 1]}
+    )
+    (row,) = report.differences(values, "a", "b", ["ratio"]).to_dict("records")
+    assert row == {"ratio": 0.5, "value": pytest.approx(2), "std": pytest.approx(0.5)}
+    assert report.differences(pd.DataFrame(), "a", "b", ["ratio"]).empty
+
+
 def test_no_records_are_no_values():
     nothing = pd.DataFrame()
     assert report.measured(nothing, ["ratio"]).empty
