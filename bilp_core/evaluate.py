@@ -211,6 +211,7 @@ def evaluate(
         device,
         batch=min(len(samples), protocol.batch),
         positions=repeats * area * (recipe.epochs * len(samples) + tests * len(test_data)),
+        mixed=True,
     )
     curves: dict[str, list] = {"test_epoch": [], "test_loss": [], "test_accuracy": []}
 

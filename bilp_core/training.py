@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from . import augment
+from . import augment, speed
 from .errors import InputError
 from .mixing import cutmix
 from .networks import initialise, network
@@ -139,11 +139,13 @@ def compiled(function: Callable, positions: float, device: torch.device) -> Call
     """`function` through torch.compile where that pays: long runs on a CPU that has a C++ compiler.
 
     positions : images x height x width that will pass through it in all.
-    BILP_COMPILE = 0 or 1 overrides the choice. The result may differ by float rounding.
+    BILP_COMPILE = 0 or 1 overrides the choice, BILP_SPEED = plain forbids it. The result may differ by rounding.
     """
     choice = os.environ.get("BILP_COMPILE", "auto")
     if choice not in ("0", "1", "auto"):
         raise InputError(f"BILP_COMPILE = {choice!r}: must be 0, 1 or auto")
+    if speed.mode() == "plain":
+        return function
     pays = device.type == "cpu" and positions >= COMPILE_ABOVE and _compiler_works()
     return torch.compile(function, dynamic=False) if choice == "1" or (choice == "auto" and pays) else function
 
@@ -179,6 +181,7 @@ class Ensemble:
     shape   : (C, H, W) of the images.
     batch   : images a training step, from which stacking or looping is chosen unless `stacked` says so.
     positions : images x height x width of the whole training and testing, see `compiled`.
+    mixed   : whether bfloat16 is good enough where the user wants it, see `speed`.
     """
 
     def __init__(
@@ -192,10 +195,11 @@ class Ensemble:
         batch: int = 64,
         positions: float = 0.0,
         stacked: bool | None = None,
+        mixed: bool = False,
     ) -> None:
         if not seeds:
             raise InputError("an ensemble needs at least one seed")
-        self.device = torch.device(device)
+        self.device, self.mixed = torch.device(device), mixed
         self.generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
         # augmentation is drawn on the host, so that a GPU need not wait
         on_host = self.device.type == "cpu"
@@ -242,13 +246,16 @@ class Ensemble:
 
     def logits(self, images: Tensor) -> Tensor:
         """images [K, B, C, H, W], or [B, C, H, W] shared by all networks -> logits [K, B, classes]."""
-        shared = images.ndim == 4
+        with speed.autocast(self.device, self.mixed):
+            logits = self._logits(images, shared=images.ndim == 4)
+        return logits.float() if logits.dtype == torch.bfloat16 else logits
+
+    def _logits(self, images: Tensor, shared: bool) -> Tensor:
         if self.stacked:
             call = self._call_shared if shared else self._call
             return call(self.parameters, self.buffers, images)
-        return torch.stack(
-            [self._chunked(member, images if shared else images[k]) for k, member in enumerate(self.members)]
-        )
+        members = enumerate(self.members)
+        return torch.stack([self._chunked(member, images if shared else images[k]) for k, member in members])
 
     def _chunked(self, member: nn.Module, images: Tensor) -> Tensor:
         if self.whole:

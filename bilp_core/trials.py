@@ -574,9 +574,12 @@ def check(trials: Sequence[Trial]) -> None:
 
 
 def device() -> str:
-    """$BILP_DEVICE (cpu or cuda), or the GPU if there is one."""
+    """$BILP_DEVICE (cpu or cuda), or the GPU if there is one; prepared for $BILP_SPEED."""
     import torch
 
+    from . import speed
+
+    speed.prepare()
     wanted = os.environ.get("BILP_DEVICE", "auto")
     if wanted not in ("auto", "cpu", "cuda"):
         raise InputError(f"BILP_DEVICE = {wanted!r}: must be auto, cpu or cuda")
@@ -741,8 +744,10 @@ def _part(index: int, count: int) -> Report:
 
 
 def provenance(place: str) -> dict[str, Any]:
-    """Device, date (UTC), versions and commit: what a number has to carry."""
+    """Device, date (UTC), versions, commit and $BILP_SPEED: what a number has to carry."""
     import torch
+
+    from . import speed
 
     name = torch.cuda.get_device_name() if place.startswith("cuda") else _cpu()
     return {
@@ -750,6 +755,7 @@ def provenance(place: str) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"bilp_core": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
         "commit": commit(),
+        "speed": speed.mode(),
     }
 
 

@@ -148,8 +148,9 @@ def _train(
     area = data.shape[1] * data.shape[2]
     positions = probe.trials * probe.epochs * len(data) * area  # of all groups: they share what is compiled
     ensemble = Ensemble(
-        probe.network, data.shape, data.num_classes, seeds, data.device, batch=probe.batch, positions=positions
-    )
+        probe.network, data.shape, data.num_classes, seeds, data.device,
+        batch=probe.batch, positions=positions, mixed=True,
+    )  # fmt: skip
     now = {name: torch.empty(len(seeds), len(data), device=data.device) for name in watches}
     reductions = {name: watch.reduction() for name, watch in watches.items()}
 

@@ -1,0 +1,37 @@
+"""What trades the last digits of a number for time, under one switch, the variable BILP_SPEED.
+
+    plain   float32 throughout, TF32 off, nothing compiled
+    auto    long runs on a CPU are compiled; a GPU's convolutions may use TF32, as PyTorch's default has it
+    mixed   as auto; and networks that score or judge samples train under autocast to bfloat16, their weights float32
+
+Matrix products never use TF32: kernel regression, with a ridge of 1e-6, could not bear it. Nor is matching, which
+differentiates twice, ever done in bfloat16; nor are the networks whose weights are the result, such as experts.
+No mode changes a random draw.
+"""
+
+import os
+
+import torch
+
+from .errors import InputError
+
+MODES = ("plain", "auto", "mixed")
+
+
+def mode() -> str:
+    """$BILP_SPEED, 'auto' by default. Raises InputError for anything but `MODES`."""
+    found = os.environ.get("BILP_SPEED") or "auto"
+    if found not in MODES:
+        raise InputError(f"BILP_SPEED = {found!r}: must be one of {', '.join(MODES)}")
+    return found
+
+
+def prepare() -> None:
+    """Set what PyTorch keeps for the whole process."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = mode() != "plain"
+
+
+def autocast(device: torch.device, allowed: bool) -> torch.autocast:
+    """A context in which networks run in bfloat16 if the mode is 'mixed' and this use of them is `allowed` to."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=allowed and mode() == "mixed")
