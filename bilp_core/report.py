@@ -156,6 +156,11 @@ def repeat_full(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([*served, pruned], ignore_index=True)
 
 
+def name_full(frame: pd.DataFrame) -> pd.DataFrame:
+    """Records or values with "full data" for the criterion of what was not pruned."""
+    return frame.assign(criterion=frame["criterion"].where(frame["ratio"] > 0, "full data"))
+
+
 def differences(values: pd.DataFrame, criterion: str, base: str, on: Sequence[str]) -> pd.DataFrame:
     """By how much one criterion is above another, settings `on` being equal: values, whose std is that of a difference
     of independent trials."""

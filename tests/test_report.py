@@ -184,6 +184,13 @@ def test_full_data_trials_serve_each_criterion_for_the_maximum_ratio(grid):
     assert found.to_dict() == {"random": pytest.approx(50), "loss": pytest.approx(90)}
 
 
+def test_full_data_has_a_name_instead_of_a_criterion(grid):
+    named = report.name_full(grid)
+    assert set(named.loc[named["ratio"] == 0, "criterion"]) == {"full data"}
+    assert set(named.loc[named["ratio"] > 0, "criterion"]) == {"random", "loss"}
+    assert report.name_full(report.measured(pd.DataFrame(), ["criterion", "ratio"])).empty
+
+
 def test_a_difference_has_both_deviations_and_only_common_settings():
     values = pd.DataFrame(
         {"criterion": ["a", "b", "a"], "ratio": [0.5, 0.5, 0.9], "value": [30.0, 28, 20], "std": [0.3, 0.4, 1]}
