@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bilp_core.adaptive import Adaptive
 from bilp_core.data import ImageData, load
 from bilp_core.distill import Diverged, distill, make
 from bilp_core.distill.frepo import Member, margin, shuffled
@@ -181,6 +182,22 @@ def test_soft_labels_are_saved_and_the_same_seed_gives_the_same_set(data, tmp_pa
 @pytest.mark.parametrize("spec", ["convnet:depth=2,width=4", "mlp", "frepo-convnet:depth=1,width=4,norm=none"])
 def test_other_networks_work(data, spec):
     assert torch.isfinite(distill(make("frepo", iterations=2, pool=2), data, 1, network=spec).images).all()
+
+
+def test_colour_is_whitened_and_mirrored(data):
+    pixels = torch.randint(0, 256, (30, 3, 8, 8), generator=rng(4), dtype=torch.uint8)
+    colour = replace(data, images=pixels, mean=(0.5,) * 3, std=(0.25,) * 3, flip=True)
+    made = distill(make("frepo", iterations=2, image_lr=1e-6, learn_labels=False), colour, 1, network=NET)
+    assert (made.meta["options"]["flip"], made.meta["options"]["zca"]) == ("on", "relative")
+    # images that hardly moved are real ones again when the whitening is undone
+    shown = made.pixels().flatten(1).int()
+    distance = (shown[:, None] - pixels.flatten(1).int()).abs().amax(2).amin(1)
+    assert distance.max() <= 1
+
+
+def test_adaptive_pruning_is_refused(data):
+    with pytest.raises(InputError, match="adaptive pruning needs a loss .* that of 'frepo' is not"):
+        distill(make("frepo", iterations=1), data, 1, network=NET, adaptive=Adaptive(0.3))
 
 
 def test_equal_images_are_refused_without_a_ridge(data):
