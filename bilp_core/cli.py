@@ -179,7 +179,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     place = device()
     test = _load(args).test.to(place)
     ipc, factor = len(synthetic.images) // len(synthetic.classes), synthetic.formation.factor
-    recipe = protocol(method, test, network, ipc=ipc, factor=factor, **_settings(args.set))
+    learned = synthetic.meta.get("lr") if args.method in (None, synthetic.meta.get("method")) else None
+    recipe = protocol(method, test, network, ipc=ipc, factor=factor, learned_lr=learned, **_settings(args.set))
     with Progress("evaluate") as bar:
         found = evaluate(
             synthetic, test, network=network, protocol=recipe, repeats=args.repeats, seed=args.seed, progress=bar

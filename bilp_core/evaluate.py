@@ -1,7 +1,7 @@
 """How good is a synthetic set: the accuracy of fresh networks trained on it alone."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean, pstdev
 
 import torch
@@ -74,15 +74,23 @@ class Protocol:
 
 
 def protocol(
-    method: str, data: ImageData, network: str = "convnet", *, ipc: int = 1, factor: int = 1, **overrides: object
+    method: str,
+    data: ImageData,
+    network: str = "convnet",
+    *,
+    ipc: int = 1,
+    factor: int = 1,
+    learned_lr: float | None = None,
+    **overrides: object,
 ) -> Protocol:
     """The protocol that `method` was published with.
 
     dc       : 300 epochs without augmentation; but 1000 with one random crop, scaling or rotation an image on
                MNIST and on our small digits, with crop or noise for a ConvNet with BatchNorm.
-    dsa, dm  : 1000 epochs with DSA augmentation, without flip on digit data.
+    dsa, dm, mtt : 1000 epochs with DSA augmentation, without flip on digit data.
     idc      : see `idc_protocol`. frepo : see `frepo_protocol`.
     ipc, factor : of the synthetic set; only those two depend on them.
+    learned_lr : the step size that was distilled with the set (`meta["lr"]`), which then is the learning rate.
     Raises InputError for an unknown override, naming those there are.
     """
     if method == "idc":
@@ -92,6 +100,8 @@ def protocol(
     else:
         strategy = dc_strategy(data, network) if method == "dc" else augment.dsa_strategy(data.flip)
         base = Protocol(epochs=300 if strategy == "none" else 1000, augment=strategy)
+    if learned_lr is not None:
+        base = replace(base, lr=learned_lr)
     return Protocol(**merged(f"the evaluation of {method!r}", asdict(base), overrides))
 
 

@@ -174,6 +174,11 @@ def seeds(purpose: str, seed: int, count: int) -> list[int]:
     return [int.from_bytes(digest[:7], "big") for digest in digests]
 
 
+def stacks(device: torch.device | str, batch: int, shape: tuple[int, ...]) -> bool:
+    """Whether an ensemble that trains on batches of images [C, H, W] = `shape` is stacked."""
+    return torch.device(device).type == "cuda" or batch * shape[1] * shape[2] <= STACK_BELOW
+
+
 class Ensemble:
     """K networks of one architecture.
 
@@ -211,8 +216,7 @@ class Ensemble:
             members.append(member)
         self.base = members[0]
         self.size = shape[1:]
-        tiny = batch * shape[1] * shape[2] <= STACK_BELOW
-        self.stacked = (self.device.type == "cuda" or tiny) if stacked is None else stacked
+        self.stacked = stacks(self.device, batch, shape) if stacked is None else stacked
         # BatchNorm sees the batch as one: no chunks, and no compiling of its running statistics
         self.whole = any(True for _ in self.base.buffers())
         if self.stacked:
@@ -238,6 +242,13 @@ class Ensemble:
         if self.stacked:
             return list(self.parameters.values())
         return [p for member in self.members for p in member.parameters()]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Copies of the parameters on the CPU, each [K, *shape]."""
+        if self.stacked:
+            return {name: p.detach().to("cpu", copy=True) for name, p in self.parameters.items()}
+        rows = [dict(member.named_parameters()) for member in self.members]
+        return {name: torch.stack([row[name].detach() for row in rows]).cpu() for name in rows[0]}
 
     def train(self, mode: bool = True) -> None:
         """Training mode (BatchNorm uses the batch), or evaluation mode."""

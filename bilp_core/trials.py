@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from .adaptive import Adaptive
     from .data import ImageData, Splits
+    from .distill import Distiller
     from .synthetic import SyntheticSet
 
 REVISION = 2  # raised when the library changes so that stored numbers are no longer what it would give
@@ -220,7 +221,10 @@ def grid(**axes: Any) -> list[Trial]:
 
 
 class Store:
-    """A folder: records/<key>.json, scores/<key>.npz, synthetic/<key>.safetensors. $BILP_STORE or "records"."""
+    """A folder: records/<key>.json, scores/<key>.npz, experts/<key>/, synthetic/<key>.safetensors.
+
+    $BILP_STORE or "records".
+    """
 
     def __init__(self, path: str | Path | None = None) -> None:
         # absolute, since a chapter's kernel may work in another folder than its workers
@@ -234,6 +238,11 @@ class Store:
 
     def synthetic_path(self, key: str) -> Path:
         return self.path / "synthetic" / f"{key}.safetensors"
+
+    @property
+    def stages(self) -> Path:
+        """Where first stages are kept, such as expert trajectories."""
+        return self.path / "experts"
 
     def get(self, trial: Trial) -> dict[str, Any] | None:
         """The record of a trial, None if there is none, or if it lacks the curves that the trial asks for.
@@ -423,6 +432,9 @@ def _run_pending(
     scored = {t.score_key: t for t in pending if t.scored}
     missing = [t for key, t in scored.items() if store.scores(key) is None]
     prepare(compute_scores, missing, lambda t: t.score_key if t.scored else "", "scores")
+    stages = dict(zip(pending, runner.submit(stage_keys, (pending, where)).result(), strict=True))
+    first = {key: t for t, key in stages.items() if key}
+    prepare(prepare_stage, list(first.values()), lambda t: stages[t] or "", "first stages")
     uses = Counter(t.synthetic_key for t in pending)
     shared = {t.synthetic_key: t for t in pending if uses[t.synthetic_key] > 1}
     missing = [t for key, t in shared.items() if not store.synthetic_path(key).exists()]
@@ -654,18 +666,46 @@ def make_synthetic(trial: Trial, where: str) -> SyntheticSet:
     stored = store.synthetic(trial.synthetic_key)
     if stored is not None:
         return stored
-    method = distill.make(trial.method, **trial.options)
-    plain = _data(trial.data, trial.size).train
-    kept = kept_indices(trial, plain, store)
-    train = _train(trial.data, trial.size, method.resolved(plain, trial.ipc).zca, device())
+    method, train = _prepared(trial, store)
     start = time.perf_counter()
     made = distill.distill(
-        method, train.subset(kept), trial.ipc,
-        network=trial.network, init=trial.init, seed=trial.seed, adaptive=adaptive_of(trial), progress=_part(0, 2),
+        method, train, trial.ipc, network=trial.network, init=trial.init, seed=trial.seed,
+        adaptive=adaptive_of(trial), home=store.stages, progress=_part(0, 2),
     )  # fmt: skip
     made = replace(made, meta={**made.meta, "seconds": round(time.perf_counter() - start, 3)})
     made.save(store.synthetic_path(trial.synthetic_key))
     return made
+
+
+def _prepared(trial: Trial, store: Store) -> tuple[Distiller, ImageData]:
+    """The method, and the real samples that are left, on the device as the method wants to see them."""
+    from . import distill
+
+    plain = _data(trial.data, trial.size).train
+    method = distill.make(trial.method, **trial.options).resolved(plain, trial.ipc)
+    kept = kept_indices(trial, plain, store)
+    return method, _train(trial.data, trial.size, method.zca, device()).subset(kept)
+
+
+def stage_keys(trials: Sequence[Trial], where: str) -> list[str | None]:
+    """What stands for the first stage of each trial; None where its method has none, or its set is stored."""
+    from .distill import METHODS
+
+    store, keys = Store(where), []
+    for trial in trials:
+        key = None
+        if METHODS[trial.method].staged and not store.synthetic_path(trial.synthetic_key).exists():
+            method, train = _prepared(trial, store)
+            key = method.stage_key(train, trial.network)
+        keys.append(key)
+    return keys
+
+
+def prepare_stage(trial: Trial, where: str) -> None:
+    """The first stage of a trial's method as a job: trials that share it run later, and find it."""
+    store = Store(where)
+    method, train = _prepared(trial, store)
+    method.first_stage(train, trial.network, store.stages, engines.report)
 
 
 def share_synthetic(trial: Trial, where: str) -> None:
@@ -694,7 +734,10 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
     place = device()
     test = _data(trial.data, trial.size).test.to(place)
     judge = trial.evaluate_on or evaluation_spec(trial.network)
-    recipe = protocol(trial.method, test, judge, ipc=trial.ipc, factor=made.formation.factor, **trial.evaluation)
+    recipe = protocol(
+        trial.method, test, judge, ipc=trial.ipc, factor=made.formation.factor, learned_lr=made.meta.get("lr"),
+        **trial.evaluation,
+    )  # fmt: skip
     halfway = time.perf_counter()
     accuracies = evaluate(
         made, test, network=judge, protocol=recipe, repeats=trial.repeats, seed=trial.seed, progress=_part(1, 2)

@@ -11,8 +11,9 @@ from .dm import DM
 from .dsa import DSA
 from .frepo import FRePo
 from .idc import IDC
+from .mtt import MTT
 
-METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in (DC, DSA, DM, IDC, FRePo)}
+METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in (DC, DSA, DM, IDC, FRePo, MTT)}
 
 __all__ = [
     "METHODS",

@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -47,6 +48,7 @@ class Distiller(ABC):
     summary: ClassVar[str]
     default_init: ClassVar[str] = "noise"
     inits: ClassVar[tuple[str, ...]] = INITS
+    staged: ClassVar[bool] = False  # whether there is a `first_stage`
 
     iterations: int
     image_lr: float
@@ -97,6 +99,17 @@ class Distiller(ABC):
     def whitened(self, data: ImageData, ipc: int) -> ImageData:
         """`data` as the method wants to see it: call it on all training data, before any is pruned."""
         return zca.whitened(data, self.resolved(data, ipc).zca)
+
+    def stage_key(self, data: ImageData, spec: str) -> str | None:  # noqa: ARG002
+        """Stands for what the method makes of real data before its rounds, which other distillations can share."""
+        return None
+
+    def first_stage(self, data: ImageData, spec: str, home: Path, progress: Progress | None) -> Any:  # noqa: B027
+        """Make that, or find it in the folder `home`; rounds find it as `run.stage`."""
+
+    def learned(self, run: Run) -> dict[str, Any]:  # noqa: ARG002
+        """After the last round: JSON values that the synthetic set keeps in its `meta`."""
+        return {}
 
     def passes(self, ipc: int) -> int:  # noqa: ARG002
         """How often a round goes through the real batches; tells whether compiling pays."""
@@ -227,6 +240,7 @@ class Run:
         adaptive: Adaptive | None = None,
     ) -> None:
         self.method, self.data, self.rng = method, data, rng
+        self.stage: Any = None  # what the method's `first_stage` gave
         self.ipc = len(start.images) // data.num_classes
         self.images = start.images.clone().requires_grad_()
         self.labels = start.labels
@@ -308,6 +322,15 @@ def check_adaptive(method: Distiller, net: nn.Module) -> None:
         )
 
 
+def stage_home(home: str | Path | None = None) -> Path:
+    """Where first stages are kept: `home`, or a folder of the default store."""
+    if home is None:
+        from ..trials import Store  # which imports this module when it distils
+
+        return Store().stages
+    return Path(home)
+
+
 def distill(
     method: Distiller,
     data: ImageData,
@@ -317,6 +340,7 @@ def distill(
     init: str | None = None,
     seed: int = 0,
     adaptive: Adaptive | None = None,
+    home: str | Path | None = None,
     progress: Progress | None = None,
 ) -> SyntheticSet:
     """Distil `data` (already pruned) into `ipc` images a class.
@@ -324,6 +348,7 @@ def distill(
     data : where the method whitens and `data` is not whitened yet, that is done with the samples there are.
     init : where the images start, the method's own default if None; see `inits` and `start` of the method.
     adaptive : prune real batches by ITE as well; only for methods and networks that `check_adaptive` lets pass.
+    home : folder for what a first stage makes (experts), which later calls reuse; that of the store if None.
     All randomness follows from `seed`; the same seed on the same machine gives the same set.
     Raises InputError for what cannot work, Diverged when the loss stops being finite.
     """
@@ -338,6 +363,7 @@ def distill(
     method.check(run.net)
     if adaptive:
         check_adaptive(method, run.net)
+    run.stage = method.first_stage(data, network, stage_home(home), progress)
     method.prepare(run)
     every = max(1, method.iterations // 100)
     for iteration in range(1, method.iterations + 1):
@@ -362,6 +388,7 @@ def distill(
         "seed": seed,
         "data": data.name,
         "real_samples": len(data),
+        **method.learned(run),
     }
     if adaptive:
         meta["adaptive"] = {**asdict(adaptive), "dropped": run.batches.dropped / max(run.batches.seen, 1)}

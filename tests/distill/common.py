@@ -6,7 +6,13 @@ from bilp_core.distill import make
 from bilp_core.distill.base import Run
 
 NET = "convnet:depth=2,width=6"
-SHORT = {"idc": {"inner": 2, "network_images": 16, "image_lr": 0.01}}  # its rounds are long
+SHORT = {  # rounds of theirs are long
+    "idc": {"inner": 2, "network_images": 16, "image_lr": 0.01},
+    "mtt": {
+        "zca": "none", "steps": 3, "span": 1, "starts": 1, "start_lr": 0.01, "step_lr": 1e-7, "image_lr": 1.0,
+        "experts": 2, "epochs": 2, "expert_batch": 16, "augment": False,
+    },
+}  # fmt: skip
 
 
 def rng(seed=0):

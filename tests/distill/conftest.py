@@ -4,6 +4,12 @@ import torch
 from bilp_core.data import ImageData
 
 
+@pytest.fixture(autouse=True)
+def own_store(monkeypatch, tmp_path):
+    """Where first stages go."""
+    monkeypatch.setenv("BILP_STORE", str(tmp_path / "store"))
+
+
 @pytest.fixture
 def data():
     generator = torch.Generator().manual_seed(0)

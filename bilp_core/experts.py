@@ -1,0 +1,229 @@
+"""Expert trajectories: networks trained on real data, their parameters kept after every epoch.
+
+The first stage of trajectory matching. A buffer is a folder named by its key, with one safetensors file an expert
+(each parameter as [epochs + 1, *shape], from the random start on) and `manifest.json`, which has the settings and
+the SHA-256 of every finished file. The key stands for all that decides the parameters: the settings, the network
+and the very samples, so for the pruning too; not for the number of experts, so that a buffer can be extended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .data import ImageData
+from .errors import InputError
+from .files import atomic
+from .networks import network
+from .training import Ensemble, Recipe, fit, seeds, stacks
+
+Progress = Callable[[int, int, str], None]
+
+FORMAT = "bilp-experts-1"
+TOGETHER = 10  # experts trained at once where that pays; an interruption loses no more
+
+
+@dataclass(frozen=True)
+class Training:
+    """How an expert is trained: plain SGD. epochs : after each of which the parameters are kept."""
+
+    epochs: int = 50
+    lr: float = 0.01
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch: int = 256
+    augment: str = "none"
+
+    def recipe(self) -> Recipe:
+        return Recipe(**asdict(self))
+
+
+def key(data: ImageData, spec: str, training: Training) -> str:
+    """16 hexadecimal digits for the experts of a network on these samples, seen as they are (whitened or not)."""
+    digest = hashlib.sha256(json.dumps([FORMAT, spec, asdict(training), data.classes, data.mean, data.std]).encode())
+    tensors = [data.images, data.labels]
+    if data.whitening:
+        tensors += [data.whitening.mean, data.whitening.matrix]
+    for tensor in tensors:
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def disk_bytes(count: int, epochs: int, parameters: int) -> int:
+    """What `count` experts take on the disk."""
+    return count * (epochs + 1) * parameters * 4
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Checked experts in a folder. shapes : of the parameters, in the network's order."""
+
+    folder: Path
+    files: tuple[str, ...]
+    epochs: int
+    shapes: dict[str, tuple[int, ...]]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def parameters(self, expert: int, epoch: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """Parameters of an expert after `epoch` epochs, by name; only they are read from the disk.
+
+        Raises InputError for an expert or an epoch that the buffer does not have.
+        """
+        from safetensors import safe_open
+
+        if not 0 <= expert < len(self):
+            raise InputError(f"expert {expert}: the buffer {self.folder} has {len(self)}")
+        if not 0 <= epoch <= self.epochs:
+            raise InputError(f"epoch {epoch}: the experts in {self.folder} were trained for {self.epochs} epochs")
+        with safe_open(self.folder / self.files[expert], framework="pt") as file:
+            return {name: file.get_slice(name)[epoch : epoch + 1][0].to(device) for name in self.shapes}
+
+    def trajectory(self, expert: int) -> Tensor:
+        """[epochs + 1, P]: all parameters of an expert, flat."""
+        rows = [self.parameters(expert, epoch) for epoch in range(self.epochs + 1)]
+        return torch.stack([torch.cat([p.flatten() for p in row.values()]) for row in rows])
+
+
+def file_name(expert: int) -> str:
+    return f"expert-{expert:04d}.safetensors"
+
+
+def load(folder: Path, count: int, expected_key: str | None = None) -> Buffer:
+    """The first `count` experts of a folder. Raises InputError that names the file which is missing, truncated or
+    not the one that was written there, or the manifest if it is of other experts."""
+    manifest = _manifest(folder, expected_key)
+    if manifest is None:
+        raise InputError(f"{folder}: there are no experts")
+    names = [file_name(k) for k in range(count)]
+    absent = [name for name in names if name not in manifest["files"]]
+    if absent or count < 1:
+        raise InputError(f"{folder} has {len(manifest['files'])} experts, {count} were asked for")
+    for name in names:
+        _check(folder / name, manifest["files"][name])
+    shapes = {name: tuple(shape) for name, shape in manifest["parameters"].items()}
+    return Buffer(folder, tuple(names), int(manifest["training"]["epochs"]), shapes)
+
+
+def build(
+    data: ImageData, spec: str, training: Training, count: int, home: Path, progress: Progress | None = None
+) -> Buffer:
+    """Train the experts that `home` lacks, and return all `count`.
+
+    What is finished is kept at once, so an interrupted call goes on where it was. Expert k depends on k alone.
+    Raises InputError before it starts if the disk has no room, FloatingPointError if an expert diverges.
+    """
+    if count < 1:
+        raise InputError(f"experts = {count}: must be at least 1")
+    own = key(data, spec, training)
+    folder = home / own
+    manifest = _manifest(folder, own) or {
+        "format": FORMAT,
+        "key": own,
+        "network": spec,
+        "data": data.name,
+        "samples": len(data),
+        "training": asdict(training),
+        "parameters": {n: list(p.shape) for n, p in network(spec, data.shape, data.num_classes).named_parameters()},
+        "files": {},
+    }
+    missing = [k for k in range(count) if file_name(k) not in manifest["files"]]
+    size = disk_bytes(1, training.epochs, sum(prod(shape) for shape in manifest["parameters"].values()))
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_room(folder, len(missing) * size)
+    if missing and progress:
+        progress(0, count, f"{len(missing)} experts will take {len(missing) * size / 1e9:.3g} GB in {folder}")
+    together = TOGETHER if stacks(data.device, training.batch, data.shape) else 1
+    for first in range(0, len(missing), together):
+        group = missing[first : first + together]
+        _train(data, spec, training, group, folder, manifest, count - len(missing) + first, count, progress)
+    return load(folder, count, own)
+
+
+def _train(
+    data: ImageData, spec: str, training: Training, group: list[int], folder: Path, manifest: dict[str, Any],
+    done: int, count: int, progress: Progress | None,
+) -> None:  # fmt: skip
+    """Train some experts together, write their files, then enter these in the manifest."""
+    from safetensors.torch import save_file
+
+    ensemble = Ensemble(
+        spec, data.shape, data.num_classes, [seeds("expert", 0, k + 1)[k] for k in group], data.device,
+        batch=training.batch, positions=len(group) * training.epochs * len(data) * data.shape[1] * data.shape[2],
+    )  # fmt: skip
+    kept = [ensemble.weights()]
+
+    def on_epoch(epoch: int) -> None:
+        kept.append(ensemble.weights())
+        if progress:
+            part = len(group) * (epoch + 1)
+            progress(done * training.epochs + part, count * training.epochs, f"expert {done + len(group)} of {count}")
+
+    try:
+        history = fit(ensemble, data, training.recipe(), on_epoch=on_epoch)
+    except FloatingPointError as error:
+        raise FloatingPointError(
+            f"experts {group[0]} to {group[-1]}: {error}; those finished before are kept"
+        ) from None
+    for k, expert in enumerate(group):
+        path = folder / file_name(expert)
+        with atomic(path) as temporary:
+            save_file({n: torch.stack([w[n][k] for w in kept]).contiguous() for n in kept[0]}, temporary)
+        manifest["files"][path.name] = {**_seal(path), "loss": round(float(history[-1, k]), 6)}
+    other = _manifest(folder, manifest["key"])  # another process may have finished others
+    manifest["files"] = {**(other["files"] if other else {}), **manifest["files"]}
+    with atomic(folder / "manifest.json") as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1))
+
+
+def _seal(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _check(path: Path, wanted: dict[str, Any]) -> None:
+    remedy = "remove it together with manifest.json, and the experts are trained again"
+    if not path.is_file():
+        raise InputError(f"{path}: this expert is missing; {remedy.replace('it together with ', '')}")
+    if path.stat().st_size != wanted["bytes"]:
+        raise InputError(f"{path} is truncated: {path.stat().st_size} bytes instead of {wanted['bytes']}; {remedy}")
+    if _seal(path)["sha256"] != wanted["sha256"]:
+        raise InputError(f"{path} is not the expert that was written there (SHA-256 differs); {remedy}")
+
+
+def _manifest(folder: Path, expected_key: str | None) -> dict[str, Any] | None:
+    """The manifest, None if there is none. Raises InputError for one that is damaged or of other experts."""
+    path = folder / "manifest.json"
+    try:
+        found = json.loads(path.read_text())
+        if found["format"] != FORMAT:
+            raise InputError(f"{path}: format {found['format']!r}, this version reads {FORMAT!r}")
+        for part in ("key", "training", "parameters", "files"):
+            found[part]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is not a list of experts; remove it to train them again") from None
+    if expected_key and found["key"] != expected_key:
+        raise InputError(f"{path} is of other experts: key {found['key']}, not {expected_key}")
+    return found
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"the experts need {needed / 1e9:.3g} GB in {folder}, and {free / 1e9:.3g} GB are free: fewer experts or "
+            "epochs, or another $BILP_STORE"
+        )
