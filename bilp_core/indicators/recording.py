@@ -1,8 +1,8 @@
 """One training of the probe, watched: what several indicators need of every sample, in little memory.
 
 At each step every sample's logits pass by once, before the update, so watching costs nothing. A `Watch` makes one
-number of them (a statistic), and reduces these numbers along the epochs at once. What is held for a watch is two or
-three float32 numbers a trial and sample: 30 MB for 50 trials on CIFAR-10, where whole curves of 100 epochs take 1 GB.
+number of them (a statistic), and reduces these numbers along the epochs at once. What is held for a watch is two to
+four float32 numbers a trial and sample: at most 40 MB for 50 trials on CIFAR-10, where curves of 100 epochs take 1 GB.
 """
 
 from collections.abc import Callable, Mapping

@@ -54,7 +54,7 @@ def test_forgetting_events_by_hand():
 
 
 def test_a_recording_is_the_curve_reduced():
-    """`loss`, `early-loss` and `forgetting` from what whole curves say."""
+    """`loss` and `early-loss` from whole curves."""
     data = awkward()
     curves = loss_curves(data, PROBE, 5)
     assert curves.shape == (3, 4, 41)
@@ -151,7 +151,7 @@ def test_weights_refuse():
 
 
 def test_memory_is_bounded():
-    """50 trials of 40 epochs hold a few numbers a trial and sample, not one for each epoch."""
+    """One number a trial and sample, not one for each epoch, is held along the epochs."""
     held = []
 
     class Spy(Weighted):
