@@ -6,7 +6,12 @@ The rows `adaptive-*` set steps with adaptive pruning (Table 12's settings for I
 `ite-*` the sketched ITE of a batch beside the definition, which recomputes the loss without each sample;
 `loss-5-trials` the loss indicator (5 trials of 3 epochs, 2,000 images) beside five plain trainings with a DataLoader.
 
+The rows `select-*` set coreset selection, from features and logits to the order of the samples, beside CORDS, which
+is asked for 30 % of the samples of the same linear layer. CRAIG and GLISTER here order all of them.
+
 --reference : a checkout of VICO-UoE/DatasetCondensation; without it only our own times are measured.
+--cords     : a checkout of decile-team/cords; its solvers are imported past its packages, which need much that
+              no longer installs.
 --folder    : an ImageFolder of CIFAR-10; without it loading from the cache is left out.
 Data are random numbers in CIFAR-10's shapes: speed does not depend on what an image shows. Network: ConvNet,
 depth 3, width 128, instance norm. Compiling happens in the warm-up and is not counted, as its cost is paid once.
@@ -15,6 +20,7 @@ depth 3, width 128, instance norm. Compiling happens in the warm-up and is not c
 import argparse
 import csv
 import importlib
+import logging
 import statistics
 import sys
 import time
@@ -23,10 +29,11 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from bilp_core import ite_study, trials
+from bilp_core import coresets, ite_study, trials
 from bilp_core.adaptive import Adaptive
 from bilp_core.data import ImageData, load
 from bilp_core.distill import make
@@ -161,6 +168,96 @@ class Reference:
             self.utils.evaluate_synset(k, self.network(), self.images.detach(), labels, loader, self.args)
 
 
+class Selection:
+    """A linear layer on `per_class` random samples of each class, and a tenth as many held out, to choose from."""
+
+    SIZE, SHARE = 128, 0.3
+
+    def __init__(self, device: torch.device, per_class: int = 300) -> None:
+        rng = torch.Generator().manual_seed(0)
+        self.count, held = CLASSES * per_class, CLASSES * per_class // 10
+        self.features = torch.rand(self.count + held, self.SIZE, generator=rng).to(device)
+        self.labels = (torch.arange(self.count + held) % CLASSES).to(device)
+        centres = torch.randn(CLASSES, self.SIZE, generator=rng).to(device)
+        self.features += 0.2 * centres[self.labels]
+        self.model = Linear(0.1 * centres)
+
+    def layer(self) -> coresets.LastLayer:
+        with torch.no_grad():
+            return coresets.LastLayer(self.features, self.model(self.features), self.labels)
+
+    def parts(self) -> tuple[coresets.LastLayer, coresets.LastLayer]:
+        everything = torch.arange(len(self.labels), device=self.labels.device)
+        whole = self.layer()
+        return whole.subset(everything[: self.count]), whole.subset(everything[self.count :])
+
+    def craig(self) -> object:
+        return coresets.craig(self.parts()[0])
+
+    def gradmatch(self) -> object:
+        return coresets.gradmatch(self.parts()[0], self.SHARE)
+
+    def glister(self) -> object:
+        return coresets.taylor_greedy(*self.parts(), eta=0.01, rounds=self.count)
+
+
+class Linear(torch.nn.Module):
+    """As CORDS wants a model: logits and, if asked, the features."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight)
+
+    def forward(self, x: torch.Tensor, last: bool = False, freeze: bool = False):
+        out = x @ self.weight.T
+        return (out, x) if last else out
+
+    def get_embedding_dim(self) -> int:
+        return self.weight.shape[1]
+
+
+class Cords:
+    """CORDS's selection strategies on the samples of a `Selection`."""
+
+    PACKAGES = (
+        "cords",
+        "cords.selectionstrategies",
+        "cords.selectionstrategies.helpers",
+        "cords.selectionstrategies.SL",
+    )
+
+    def __init__(self, folder: str, selection: Selection) -> None:
+        for name in self.PACKAGES:  # in place of the packages' own first lines, which import what is gone
+            package = types.ModuleType(name)
+            package.__path__ = [str(Path(folder, *name.split(".")))]
+            sys.modules[name] = package
+        with np.errstate():  # it makes NumPy raise at every underflow
+            solvers = importlib.import_module(f"{self.PACKAGES[2]}.omp_solvers")
+        vars(sys.modules[self.PACKAGES[2]]).update(vars(solvers))
+        self.model, self.budget = selection.model, int(selection.SHARE * selection.count)
+        samples = torch.utils.data.TensorDataset(selection.features, selection.labels)
+        where = torch.arange(len(samples)).split(selection.count)
+        subsets = (torch.utils.data.TensorDataset(*samples[part]) for part in where)
+        loaders = [torch.utils.data.DataLoader(subset, batch_size=1000) for subset in subsets]
+        loss = torch.nn.CrossEntropyLoss(reduction="none")
+        self.common = (*loaders, self.model, loss)
+        self.place = (selection.features.device.type, CLASSES)
+        self.log = logging.getLogger("cords")
+
+    def _select(self, module: str, name: str, *settings: object, **more: object) -> object:
+        strategy = getattr(importlib.import_module(f"{self.PACKAGES[3]}.{module}"), name)
+        return strategy(*self.common, *settings, self.log, **more).select(self.budget, self.model.state_dict())
+
+    def craig(self) -> object:
+        return self._select("craigstrategy", "CRAIGStrategy", *self.place, False, False, "PerClass")
+
+    def gradmatch(self) -> object:
+        return self._select("gradmatchstrategy", "GradMatchStrategy", 0.01, *self.place, True, "PerClass", lam=0.5)
+
+    def glister(self) -> object:
+        return self._select("glisterstrategy", "GLISTERStrategy", 0.01, *self.place, True, "Supervised", "Naive")
+
+
 def clock(function: Callable[[], object], device: torch.device) -> float:
     start = time.perf_counter()
     function()
@@ -187,6 +284,7 @@ def compare(name: str, ours: Callable, reference: Callable | None, runs: int, de
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", help="checkout of VICO-UoE/DatasetCondensation")
+    parser.add_argument("--cords", help="checkout of decile-team/cords")
     parser.add_argument("--folder", help="ImageFolder of CIFAR-10")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--runs", type=int, default=7)
@@ -227,6 +325,11 @@ def main() -> None:
         bench(f"ite-{name}", sketched, defined, 1)
     few = cifar_shaped(200, args.device)
     bench("loss-5-trials", loss_scores(few, 5, 3), plain_losses(few, 5, 3), max(1, args.runs // 4))
+    selection = Selection(device)
+    theirs = Cords(args.cords, selection) if args.cords else None
+    for name in ("craig", "gradmatch", "glister"):
+        other = getattr(theirs, name) if theirs else None
+        bench(f"select-{name}", getattr(selection, name), other, max(1, args.runs // 2))
     if args.folder:
         bench("load-cifar10-from-cache", lambda: load(args.folder), None, args.runs, torch.device("cpu"))
     provenance = trials.provenance(args.device)
