@@ -162,8 +162,8 @@ def frepo_protocol(data: ImageData, ipc: int) -> Protocol:
 
 @dataclass(frozen=True)
 class Accuracies:
-    """values : test accuracy of each network, a fraction. curves : train_loss [epochs][K] (nats), and for the
-    epochs in `test_epoch`, test_loss and test_accuracy, each [len(test_epoch)][K]."""
+    """values : test accuracy of each network, a fraction. curves : train_loss [epochs][K], of the protocol's loss, and
+    for the epochs in `test_epoch`, test_loss (cross-entropy, nats) and test_accuracy, each [len(test_epoch)][K]."""
 
     values: list[float]
     curves: dict[str, list] = field(default_factory=dict)
