@@ -14,7 +14,9 @@ from torch import Tensor
 
 from .. import coresets
 from ..coresets import LastLayer
-from ..coresets.gradmatch import target
+from ..coresets.glister import SCOPES
+from ..coresets.gradmatch import PICKS, target
+from ..coresets.last_layer import GRADIENTS
 from ..data import ImageData
 from ..errors import InputError
 from ..pruning import removed
@@ -158,16 +160,19 @@ INDICATORS = {
         "CRAIG: order in which facility location takes the samples of a class (supplement Sec. 3)",
         craig,
         _options(gradient="logits"),
+        choices={"gradient": GRADIENTS},
     ),
     "gradmatch": Indicator(
         "GradMatch: order in which matching pursuit takes the samples of a class (supplement Sec. 3)",
         gradmatch,
         _options(budget=0.7, lam=0.5, eps=1e-4, picks="positive", gradient="layer"),
+        choices={"gradient": GRADIENTS, "picks": PICKS},
     ),
     "glister": Indicator(
         "GLISTER: order in which samples lower the loss of held-out ones most (supplement Sec. 3)",
         glister,
         _options(validation=0.1, eta=0.01, rounds=1000, scope="all", gradient="layer"),
+        choices={"gradient": ("layer", "logits"), "scope": SCOPES},
     ),
     "herding": Indicator("herding: order in which it takes the samples of a class", herding, _options()),
 }

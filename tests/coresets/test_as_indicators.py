@@ -100,3 +100,11 @@ def test_bad_options_are_refused_before_training(name, option, message, digits):
 def test_defaults_follow_the_data_set():
     assert options_of("craig", "cifar10")["epochs"] == 100
     assert resolve("glister", "digits", {"eta": 1})["eta"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("craig", "gradient"), ("gradmatch", "picks"), ("glister", "gradient"), ("glister", "scope")]
+)
+def test_an_unknown_word_is_refused_before_anything_is_trained(name, option):
+    with pytest.raises(InputError, match=f"option {option} = 'best' of indicator '{name}': must be one of "):
+        resolve(name, "digits", {option: "best"})
