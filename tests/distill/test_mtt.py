@@ -160,6 +160,9 @@ def test_checkpointing_takes_less_memory(data):
     assert parts == whole // 6 + 6 * size
     activations = 6 * (64 + 64 * 6) * 4  # the input and the first convolution's output
     assert whole // 6 > activations
+    mtt.check_memory(run, method, whole)
+    with pytest.raises(InputError, match="mtt: 6 steps on 6 synthetic images hold about .* checkpoint=true"):
+        mtt.check_memory(run, method, whole - 1)
 
 
 def test_the_path_of_a_student(data, tmp_path):
