@@ -54,7 +54,7 @@ TINY = {  # Tiny ImageNet
     50: Setting("none", 20, 2, 40, 1e4, 1e-4, 1e-2, 300),
 }
 SUBSETS = {  # ten classes of ImageNet, 128x128
-    1: Setting("none", 20, 2, 10, 1e4, 1e-6, 1e-2),
+    1: Setting("none", 20, 2, 10, 1e3, 1e-6, 1e-2),
     10: Setting("none", 20, 2, 10, 1e4, 1e-6, 1e-2, 20),
 }
 IMAGENET = {1: Setting("none", 5, 2, 5, 3e4, 1e-6, 1e-2, experts=60)}  # BiLP, supplement Sec. 6.6
@@ -97,8 +97,8 @@ class MTT(Distiller):
     step_lr : SGD on the step size, which starts at `start_lr` and is learned with the images.
     experts, epochs, expert_* : networks trained on the real data first, and for how long; see `bilp_core.experts`.
     augment : whether students and experts see augmented images (DSA).
-    checkpoint : keep only the student's parameters of each step and compute the rest anew on the way back: a third
-                 more time, and the memory of one step instead of all (`unrolled_bytes`).
+    checkpoint : keep only the student's parameters of each step and compute the rest anew on the way back: about a
+                 quarter more time, and the memory of one step instead of all (`unrolled_bytes`).
     0 and 'auto' stand for the authors' choice for the data set and the IPC (see `setting`).
     iterations are BiLP's (supplement Sec. 6.3); on ImageNet and Kinetics it runs 5000 (Sec. 6.6). The loss
     is no sum over real samples: adaptive pruning is refused.
