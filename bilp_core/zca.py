@@ -96,7 +96,8 @@ def fit(data: ImageData, kind: str) -> Whitening:
     values, vectors = torch.linalg.eigh(covariance)  # ascending
     roots = (values.clamp(min=0) + strength).rsqrt()
     if kind == "relative":
-        roots[: max(0, size - count)] = 1
+        # N samples vary in N - 1 directions; the reference counts N, which leaves one of the others to chance
+        roots[: max(0, size - count + 1)] = 1
     matrix = (vectors * roots) @ vectors.T / scale[:, None]
     return Whitening(mean.float(), matrix.float())
 
