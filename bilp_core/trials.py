@@ -515,8 +515,9 @@ def curves(records: pd.DataFrame, store: Store | str | Path | None = None) -> pd
     """Loss curves of the evaluation networks of `records`: one row for each trial, network, epoch and split.
 
     Returns columns key, network (its number), epoch (trained so far), split ("train": the synthetic set as it was
-    augmented, "test"), loss (nats), accuracy (a fraction; NaN for train). Raises InputError for a trial whose
-    evaluation kept none: they are kept with `evaluation={"test_every": epochs}`.
+    augmented, "test"), loss (the cross-entropy in nats; for "train" that of the protocol, see `Protocol.loss`) and
+    accuracy (a fraction; NaN for train). Raises InputError for a trial whose evaluation kept none: they are kept with
+    `evaluation={"test_every": epochs}`.
     """
     import pandas as pd
 
