@@ -1,9 +1,10 @@
 """From scores to kept indices, class by class; strata."""
 
 import math
+import zlib
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from .errors import InputError
 
@@ -25,11 +26,28 @@ def removed(ratio: float, count: int) -> int:
     return math.floor(ratio * count + 1e-9)
 
 
+def _lot(scores: Tensor) -> Generator:
+    """Draws the order of equal scores: that of the file may be sorted. Its seed comes from the scores, so that each
+    use of them, at any ratio, has one order, and two criteria do not agree because they share it."""
+    return torch.Generator().manual_seed(zlib.crc32(scores.cpu().contiguous().numpy().tobytes()))
+
+
+def _ranked(scores: Tensor, labels: Tensor, drop: str = "smallest") -> list[Tensor]:
+    """The indices of each class, those to drop first; equal scores in random order."""
+    rng, ranked = _lot(scores), []
+    for c in labels.unique():
+        members = (labels == c).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=rng).to(members.device)]
+        ranked.append(members[torch.argsort(scores[members], descending=drop == "largest", stable=True)])
+    return ranked
+
+
 def keep(scores: Tensor, labels: Tensor, ratio: float, drop: str = "largest") -> Tensor:
     """Indices that stay when the share `ratio` of every class is removed: int64, sorted.
 
     scores : [N], larger = harder. labels : int64 [N].
-    drop   : which end goes, 'largest' or 'smallest'; equal scores go in the order of their index.
+    drop   : which end goes, 'largest' or 'smallest'.
+    Equal scores go in random order, the same in every call and at every ratio.
     Removal is class-wise (supplement Sec. 6.3); floor(ratio x class size) samples go, so no class is emptied.
     Raises InputError for a ratio outside [0, 1), an unknown `drop`, or a score that is not finite.
     """
@@ -38,11 +56,7 @@ def keep(scores: Tensor, labels: Tensor, ratio: float, drop: str = "largest") ->
         raise InputError(f"ratio = {ratio!r}: the share removed must be a number in [0, 1)")
     if drop not in DROPS:
         raise InputError(f"drop = {drop!r}: must be one of {', '.join(DROPS)}")
-    kept = []
-    for c in labels.unique():
-        members = (labels == c).nonzero().flatten()
-        order = torch.argsort(scores[members], descending=drop == "largest", stable=True)
-        kept.append(members[order[removed(ratio, len(members)) :]])
+    kept = [members[removed(ratio, len(members)) :] for members in _ranked(scores, labels, drop)]
     return torch.cat(kept).sort().values
 
 
@@ -50,17 +64,16 @@ def stratum(scores: Tensor, labels: Tensor, index: int, count: int = 10) -> Tens
     """Indices of stratum `index` of `count` equal layers of each class: int64, sorted.
 
     Stratum 0 holds the smallest scores, stratum count - 1 the largest (supplement Sec. 7, whose own numbering
-    contradicts itself). Raises InputError when a class has fewer than `count` samples.
+    contradicts itself); equal scores are in random order, as in `keep`.
+    Raises InputError when a class has fewer than `count` samples.
     """
     _check(scores, labels)
     if not 0 <= index < count:
         raise InputError(f"stratum {index}: must be from 0 to {count - 1}")
     chosen = []
-    for c in labels.unique():
-        members = (labels == c).nonzero().flatten()
+    for members in _ranked(scores, labels):
         if len(members) < count:
-            raise InputError(f"class {int(c)} has {len(members)} samples: too few for {count} strata")
-        order = torch.argsort(scores[members], stable=True)
+            raise InputError(f"class {int(labels[members[0]])} has {len(members)} samples: too few for {count} strata")
         edges = [round(i * len(members) / count) for i in (index, index + 1)]
-        chosen.append(members[order[edges[0] : edges[1]]])
+        chosen.append(members[edges[0] : edges[1]])
     return torch.cat(chosen).sort().values

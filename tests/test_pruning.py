@@ -26,8 +26,31 @@ def test_keep_treats_classes_apart():
     assert keep(scores, labels, 0.9).tolist() == [0, 10]
 
 
-def test_ties_go_in_index_order():
-    assert keep(torch.zeros(4), torch.zeros(4, dtype=torch.long), 0.5).tolist() == [2, 3]
+@pytest.mark.parametrize("drop", ["largest", "smallest"])
+def test_ties_go_in_random_order(drop):
+    """Samples that tie are kept from everywhere in the file, and those kept at a high ratio stay at a lower one."""
+    labels = torch.zeros(1000, dtype=torch.long)
+    scores = torch.ones(1000)
+    scores[:100] = 0 if drop == "largest" else 2  # stay before all others
+    few, many = (keep(scores, labels, ratio, drop) for ratio in (0.7, 0.5))
+    assert few[:100].tolist() == list(range(100))
+    assert len(few) == 300
+    assert abs(few[100:].float().mean() - 549.5) < 75  # of 200 from 100 to 999: standard deviation 16
+    assert set(few.tolist()) < set(many.tolist())
+    assert torch.equal(few, keep(scores, labels, 0.7, drop))
+
+
+def test_two_criteria_do_not_share_the_order_of_ties():
+    labels = torch.zeros(1000, dtype=torch.long)
+    first, second = (keep(torch.full((1000,), level), labels, 0.5) for level in (1.0, 2.0))
+    assert abs(int(torch.isin(first, second).sum()) - 250) < 50
+
+
+def test_ties_among_strata():
+    labels = torch.arange(100) % 2
+    layers = [stratum(torch.zeros(100), labels, i) for i in range(10)]
+    assert torch.cat(layers).sort().values.tolist() == list(range(100))
+    assert layers[0].tolist() != list(range(10))
 
 
 @pytest.mark.parametrize(

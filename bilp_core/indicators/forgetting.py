@@ -2,6 +2,8 @@
 
 Source: Toneva et al., An Empirical Study of Example Forgetting during Deep Neural Network Learning, ICLR 2019.
 As there, a sample is looked at when its batch comes by, so once an epoch.
+
+Events are few, so most samples tie, more of them the fewer the trials: `pruning.keep` chooses among them at random.
 """
 
 import torch
