@@ -618,13 +618,12 @@ def _train(name: str, size: int | None, whitening: str, place: str) -> ImageData
 
 def compute_scores(trial: Trial, where: str) -> None:
     """Scores of the whole training split, stored under the trial's score key."""
-    from .indicators import score
+    from .indicators import timed_score
 
-    start, store = time.perf_counter(), Store(where)
+    store = Store(where)
     train = _data(trial.data, trial.size).train.to(device())
     unfinished = store.path / "unfinished"
-    scores = score(train, trial.criterion, progress=engines.report, unfinished=unfinished, **trial.score)
-    seconds = time.perf_counter() - start
+    scores, seconds = timed_score(train, trial.criterion, progress=engines.report, unfinished=unfinished, **trial.score)
     store.put_scores(trial.score_key, scores.numpy(), train.labels.cpu().numpy(), seconds)
 
 

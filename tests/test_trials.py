@@ -206,8 +206,8 @@ def test_what_trials_share_is_made_once(tmp_path, monkeypatch):
     from bilp_core import distill, indicators
 
     calls = []
-    score, make = indicators.score, distill.distill
-    monkeypatch.setattr(indicators, "score", lambda *a, **k: calls.append("score") or score(*a, **k))
+    score, make = indicators.timed_score, distill.distill
+    monkeypatch.setattr(indicators, "timed_score", lambda *a, **k: calls.append("score") or score(*a, **k))
     monkeypatch.setattr(distill, "distill", lambda *a, **k: calls.append("distil") or make(*a, **k))
     todo = grid(**TINY, criterion="loss", ratio=[0.5, 0.9], score={"trials": 1, "epochs": 1}, evaluate_on=[None, "mlp"])
     frame = run(todo, tmp_path, InlineEngine())
@@ -227,7 +227,7 @@ def test_trials_fail_with_the_scores_they_rest_on(tmp_path, monkeypatch):
     def diverge(*_, **__):
         raise FloatingPointError("the probe diverged")
 
-    monkeypatch.setattr(indicators, "score", diverge)
+    monkeypatch.setattr(indicators, "timed_score", diverge)
     todo = grid(**TINY, criterion="loss", score={"trials": 1, "epochs": 1}, ratio=[0.0, 0.5, 0.9])
     with pytest.warns(UserWarning, match=r"2 of 3 trials failed(.|\n)*ratio=0.5(.|\n)*the probe diverged"):
         frame = run(todo, tmp_path, InlineEngine(), allow_failures=True)

@@ -48,6 +48,7 @@ __all__ = [
     "resolve",
     "score",
     "score_together",
+    "timed_score",
 ]
 
 
@@ -88,14 +89,28 @@ def score(
         are removed once the scores are there.
     Raises InputError for an unknown indicator or option, FloatingPointError if a probe diverges.
     """
-    settings = resolve(name, data.name, options)
-    if not INDICATORS[name].parts:
-        return _checked(name, data, INDICATORS[name].compute(data, seed, progress, **settings))
+    return timed_score(data, name, seed=seed, progress=progress, unfinished=unfinished, **options)[0]
+
+
+def timed_score(
+    data: ImageData,
+    name: str,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    unfinished: Path | None = None,
+    **options: Any,
+) -> tuple[Tensor, float]:
+    """`score`, and the seconds it took; of a stopped job, with those of the parts that were finished before."""
+    settings, indicator = resolve(name, data.name, options), INDICATORS[name]
     about = {"indicator": name, "options": {**settings, "together": 0}, "seed": seed}
-    finished = Finished(unfinished, {**about, "data": fingerprint(data)} if unfinished else None)
-    scores = _checked(name, data, INDICATORS[name].compute(data, seed, progress, finished=finished, **settings))
+    kept = unfinished if indicator.parts else None
+    finished = Finished(kept, {**about, "data": fingerprint(data)} if kept else None)
+    if indicator.parts:
+        settings["finished"] = finished
+    scores = _checked(name, data, indicator.compute(data, seed, progress, **settings))
     finished.clear()
-    return scores
+    return scores, finished.seconds
 
 
 def score_together(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ FORMAT = 1  # raised when a part's numbers would no longer be what this library 
 
 
 class Finished:
-    """The parts of one job: part k is a few named tensors. Without a folder nothing is kept.
+    """The parts of one job: part k is a few named tensors, and the seconds they took. Without a folder nothing is kept.
 
     folder   : of all such jobs. settings : all that decides the numbers, JSON values.
     Several processes may work on the same job; files are written whole, and a damaged one counts as absent.
@@ -28,22 +29,35 @@ class Finished:
         about = {"format": FORMAT, "versions": [__version__, torch.__version__], **(settings or {})}
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = folder / key if folder else None
+        self.start = self.mark = time.perf_counter()
+        self.earlier = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """What the job has taken so far, with those parts that were made before, or by another process."""
+        return self.earlier + time.perf_counter() - self.start
 
     def get(self, part: int) -> dict[str, Tensor] | None:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
-            return load_file(self.folder / f"{part}.safetensors") if self.folder else None
+            found = load_file(self.folder / f"{part}.safetensors") if self.folder else None
         except (OSError, SafetensorError):
             return None
+        if found is not None:
+            self.earlier += float(found.pop("seconds", 0.0))
+        return found
 
     def put(self, part: int, tensors: Mapping[str, Tensor]) -> None:
         from safetensors.torch import save_file
 
         if self.folder:
+            now = time.perf_counter()
+            took, self.mark = torch.tensor(now - self.mark), now
             with atomic(self.folder / f"{part}.safetensors") as path:
-                save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path)
+                kept = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+                save_file({**kept, "seconds": took}, path)
 
     def clear(self) -> None:
         """The job is done: its result is kept elsewhere."""

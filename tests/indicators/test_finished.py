@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bilp_core.indicators import recording, score
+from bilp_core.indicators import recording, score, timed_score
 from bilp_core.indicators.finished import Finished, fingerprint
 
 from .common import PROBED, awkward
@@ -36,6 +36,22 @@ def test_a_stopped_job_goes_on(tmp_path, trained):
     assert sum(trained) == 1
     assert torch.equal(scores, score(awkward(), "loss", **OPTIONS))
     assert not list(tmp_path.iterdir())  # nothing is left behind
+
+
+def test_the_seconds_of_a_stopped_job_count(tmp_path, monkeypatch):
+    """On a clock where a trial takes 10 s: two trials before it stops, the third after."""
+    clock, train = [0.0], recording._train
+
+    def slow(*args):
+        clock[0] += 10
+        return train(*args)
+
+    monkeypatch.setattr("bilp_core.indicators.finished.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(recording, "_train", slow)
+    stopped(tmp_path)
+    clock[0] += 1000  # nobody works
+    _, seconds = timed_score(awkward(), "loss", unfinished=tmp_path, **OPTIONS)
+    assert seconds == 30
 
 
 def test_grand_goes_on_too(tmp_path):
