@@ -49,12 +49,14 @@ FIELDS = [
     "reference_seconds",
     "ratio",
     "runs",
+    "clock",
     "device",
     "date",
     "versions",
     "commit",
 ]
 SHAPE, CLASSES = (3, 32, 32), 10
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def cifar_shaped(per_class: int, device: str) -> ImageData:
@@ -258,20 +260,22 @@ class Cords:
         return self._select("glisterstrategy", "GLISTERStrategy", 0.01, *self.place, True, "Supervised", "Naive")
 
 
-def clock(function: Callable[[], object], device: torch.device) -> float:
-    start = time.perf_counter()
+def clock(function: Callable[[], object], device: torch.device, now: Callable[[], float]) -> float:
+    start = now()
     function()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return now() - start
 
 
-def compare(name: str, ours: Callable, reference: Callable | None, runs: int, device: torch.device) -> dict:
+def compare(
+    name: str, ours: Callable, reference: Callable | None, runs: int, device: torch.device, now: Callable[[], float]
+) -> dict:
     """Both in turn, `runs` times after a warm-up: medians, and the median of the ratios pair by pair."""
     sides = [ours] if reference is None else [ours, reference]
     for side in sides:
         side()
-    times = [[clock(side, device) for side in sides] for _ in range(runs)]
+    times = [[clock(side, device, now) for side in sides] for _ in range(runs)]
     medians = [statistics.median(column) for column in zip(*times, strict=True)]
     row = {"name": name, "ours_seconds": f"{medians[0]:.4g}", "runs": runs}
     if reference is not None:
@@ -289,8 +293,14 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--only", default="", help="rows whose name begins so")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: of one thread, on a machine in use")
     parser.add_argument("--out", help="CSV file to write")
     args = parser.parse_args()
+    now = CLOCKS[args.clock]
+    if args.clock == "cpu":
+        if args.device != "cpu":
+            parser.error("--clock cpu measures a CPU: give --device cpu")
+        torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
 
     data, test = cifar_shaped(512, args.device), cifar_shaped(1000, args.device)
@@ -299,7 +309,7 @@ def main() -> None:
 
     def bench(name: str, ours: Callable, other: Callable | None, runs: int, where: torch.device = device) -> None:
         if name.startswith(args.only):
-            rows.append(compare(name, ours, other, runs, where))
+            rows.append(compare(name, ours, other, runs, where, now))
 
     references = {n: Reference(args.reference, data, n) if args.reference else None for n in (64, 256)}
     for name, method, batch in (("dm-step", "dm", 256), ("dc-step", "dc", 64)):
@@ -334,7 +344,7 @@ def main() -> None:
         bench("load-cifar10-from-cache", lambda: load(args.folder), None, args.runs, torch.device("cpu"))
     provenance = trials.provenance(args.device)
     for row in rows:
-        row.update({key: provenance[key] for key in ("device", "date", "versions", "commit")})
+        row |= {"clock": args.clock} | {key: provenance[key] for key in ("device", "date", "versions", "commit")}
     if args.out:
         with Path(args.out).open("w", newline="") as file:
             writer = csv.DictWriter(file, FIELDS)
