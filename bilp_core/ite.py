@@ -24,7 +24,7 @@ Distance = Callable[[list[Tensor], list[Tensor]], Tensor]
 
 CHUNK = 8  # samples whose cotangents are computed together: stays near the cache
 COORDINATES = 8192  # of each tensor, from which the Gram matrix of the cotangents is estimated
-RANK = 16  # directions of a sketch: on photographs the mean ranking error is then below the paper's (chapter ITE)
+RANK = 16  # directions of a sketch; the chapter on ITE measures the ranking error it leaves
 GAINS = 2  # random sums from which a sketch learns about what its directions leave out
 
 
