@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import prod
@@ -24,12 +25,12 @@ from .data import ImageData
 from .errors import InputError
 from .files import atomic
 from .networks import network
-from .training import Ensemble, Recipe, fit, seeds, stacks
+from .training import Ensemble, Recipe, fit, fitting, seeds, stacks
 
 Progress = Callable[[int, int, str], None]
 
 FORMAT = "bilp-experts-1"
-TOGETHER = 10  # experts trained at once where that pays; an interruption loses no more
+TOGETHER = 10  # experts trained at once where that pays and fits; an interruption loses no more
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,9 @@ class Training:
 def key(data: ImageData, spec: str, training: Training) -> str:
     """16 hexadecimal digits for the experts of a network on these samples, seen as they are (whitened or not)."""
     digest = hashlib.sha256(json.dumps([FORMAT, spec, asdict(training), data.classes, data.mean, data.std]).encode())
-    tensors = [data.images, data.labels]
     if data.whitening:
-        tensors += [data.whitening.mean, data.whitening.matrix]
-    for tensor in tensors:
+        digest.update(data.whitening.identity.encode())
+    for tensor in (data.images, data.labels):
         digest.update(str(tuple(tensor.shape)).encode())
         digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:16]
@@ -66,12 +66,13 @@ def disk_bytes(count: int, epochs: int, parameters: int) -> int:
 
 @dataclass(frozen=True)
 class Buffer:
-    """Checked experts in a folder. shapes : of the parameters, in the network's order."""
+    """Checked experts in a folder. shapes : of the parameters, in the network's order. seconds : to train them."""
 
     folder: Path
     files: tuple[str, ...]
     epochs: int
     shapes: dict[str, tuple[int, ...]]
+    seconds: float
 
     def __len__(self) -> int:
         return len(self.files)
@@ -113,7 +114,8 @@ def load(folder: Path, count: int, expected_key: str | None = None) -> Buffer:
     for name in names:
         _check(folder / name, manifest["files"][name])
     shapes = {name: tuple(shape) for name, shape in manifest["parameters"].items()}
-    return Buffer(folder, tuple(names), int(manifest["training"]["epochs"]), shapes)
+    seconds = sum(manifest["files"][name].get("seconds", 0.0) for name in names)
+    return Buffer(folder, tuple(names), int(manifest["training"]["epochs"]), shapes, round(seconds, 3))
 
 
 def build(
@@ -121,7 +123,8 @@ def build(
 ) -> Buffer:
     """Train the experts that `home` lacks, and return all `count`.
 
-    What is finished is kept at once, so an interrupted call goes on where it was. Expert k depends on k alone.
+    What is finished is kept at once, so an interrupted call goes on where it was, and what another process has
+    finished meanwhile is not trained again. Expert k depends on k alone.
     Raises InputError before it starts if the disk has no room, FloatingPointError if an expert diverges.
     """
     if count < 1:
@@ -138,31 +141,39 @@ def build(
         "parameters": {n: list(p.shape) for n, p in network(spec, data.shape, data.num_classes).named_parameters()},
         "files": {},
     }
-    missing = [k for k in range(count) if file_name(k) not in manifest["files"]]
+    missing = _missing(manifest, count)
     size = disk_bytes(1, training.epochs, sum(prod(shape) for shape in manifest["parameters"].values()))
     folder.mkdir(parents=True, exist_ok=True)
     _check_room(folder, len(missing) * size)
     if missing and progress:
         progress(0, count, f"{len(missing)} experts will take {len(missing) * size / 1e9:.3g} GB in {folder}")
-    together = TOGETHER if stacks(data.device, training.batch, data.shape) else 1
-    for first in range(0, len(missing), together):
-        group = missing[first : first + together]
-        _train(data, spec, training, group, folder, manifest, count - len(missing) + first, count, progress)
+    together = 1
+    if stacks(data.device, training.batch, data.shape):
+        together = min(TOGETHER, fitting(training.batch * data.shape[1] * data.shape[2], data.device))
+    while missing:
+        _train(data, spec, training, missing[:together], folder, manifest, count - len(missing), count, progress)
+        manifest = _manifest(folder, own) or manifest
+        missing = _missing(manifest, count)
     return load(folder, count, own)
+
+
+def _missing(manifest: dict[str, Any], count: int) -> list[int]:
+    return [k for k in range(count) if file_name(k) not in manifest["files"]]
 
 
 def _train(
     data: ImageData, spec: str, training: Training, group: list[int], folder: Path, manifest: dict[str, Any],
     done: int, count: int, progress: Progress | None,
 ) -> None:  # fmt: skip
-    """Train some experts together, write their files, then enter these in the manifest."""
+    """Train some experts together, write the files of those that nobody has finished meanwhile, then enter these in
+    the manifest. `manifest` : the one to begin with if there is none on the disk."""
     from safetensors.torch import save_file
 
     ensemble = Ensemble(
         spec, data.shape, data.num_classes, [seeds("expert", 0, k + 1)[k] for k in group], data.device,
         batch=training.batch, positions=len(group) * training.epochs * len(data) * data.shape[1] * data.shape[2],
     )  # fmt: skip
-    kept = [ensemble.weights()]
+    kept, start = [ensemble.weights()], time.perf_counter()
 
     def on_epoch(epoch: int) -> None:
         kept.append(ensemble.weights())
@@ -176,15 +187,19 @@ def _train(
         raise FloatingPointError(
             f"experts {group[0]} to {group[-1]}: {error}; those finished before are kept"
         ) from None
+    seconds = round((time.perf_counter() - start) / len(group), 3)
+    found = _manifest(folder, manifest["key"]) or manifest
+    written = {}
     for k, expert in enumerate(group):
         path = folder / file_name(expert)
+        if path.name in found["files"]:
+            continue
         with atomic(path) as temporary:
             save_file({n: torch.stack([w[n][k] for w in kept]).contiguous() for n in kept[0]}, temporary)
-        manifest["files"][path.name] = {**_seal(path), "loss": round(float(history[-1, k]), 6)}
-    other = _manifest(folder, manifest["key"])  # another process may have finished others
-    manifest["files"] = {**(other["files"] if other else {}), **manifest["files"]}
+        written[path.name] = {**_seal(path), "loss": round(float(history[-1, k]), 6), "seconds": seconds}
+    found = _manifest(folder, manifest["key"]) or manifest  # once more: writing takes time, and others may be entered
     with atomic(folder / "manifest.json") as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1))
+        temporary.write_text(json.dumps({**found, "files": {**found["files"], **written}}, indent=1))
 
 
 def _seal(path: Path) -> dict[str, Any]:
@@ -207,14 +222,14 @@ def _manifest(folder: Path, expected_key: str | None) -> dict[str, Any] | None:
     path = folder / "manifest.json"
     try:
         found = json.loads(path.read_text())
-        if found["format"] != FORMAT:
-            raise InputError(f"{path}: format {found['format']!r}, this version reads {FORMAT!r}")
-        for part in ("key", "training", "parameters", "files"):
+        for part in ("format", "key", "training", "parameters", "files"):
             found[part]
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path} is not a list of experts; remove it to train them again") from None
+    if found["format"] != FORMAT:
+        raise InputError(f"{path}: format {found['format']!r}, this version reads {FORMAT!r}")
     if expected_key and found["key"] != expected_key:
         raise InputError(f"{path} is of other experts: key {found['key']}, not {expected_key}")
     return found

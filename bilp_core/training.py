@@ -157,6 +157,12 @@ def split(images: Tensor) -> tuple[Tensor, ...]:
     return images.split(max(1, CHUNK // (images.shape[-2] * images.shape[-1])))
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes of a GPU that can still be allocated: what is free, and what PyTorch holds without using it."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
 def fitting(positions: int, device: torch.device) -> int:
     """How many networks may train in one ensemble: as many as fit the memory, by a guess that is safe for ConvNets.
 
@@ -164,8 +170,7 @@ def fitting(positions: int, device: torch.device) -> int:
     """
     if device.type == "cpu":
         return max(1, FEW_ENOUGH // positions)
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(1, int(free * 0.8) // (BYTES * positions))
+    return max(1, int(free_memory(device) * 0.8) // (BYTES * positions))
 
 
 def seeds(purpose: str, seed: int, count: int) -> list[int]:

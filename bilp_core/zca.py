@@ -10,6 +10,7 @@ A kind is chosen by name, `WHITENINGS`:
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -34,10 +35,17 @@ class Whitening:
     """Whitened images are (pixels - mean) @ matrix, of flattened pixels in [0, 1].
 
     mean : float32 [D]. matrix : float32 [D, D], D = C x H x W.
+    source : stands for the kind and the samples it was fitted on; empty where they are not known.
     """
 
     mean: Tensor
     matrix: Tensor
+    source: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Stands for the map: by its source, since the last digits of a matrix depend on the machine."""
+        return self.source or _digest("", self.mean, self.matrix)
 
     @cached_property
     def inverse(self) -> Tensor:
@@ -54,7 +62,15 @@ class Whitening:
         return (images.flatten(1) @ self.inverse + self.mean).view(images.shape)
 
     def to(self, device: torch.device | str) -> Whitening:
-        return Whitening(self.mean.to(device), self.matrix.to(device))
+        return replace(self, mean=self.mean.to(device), matrix=self.matrix.to(device))
+
+
+def _digest(kind: str, *tensors: Tensor) -> str:
+    digest = hashlib.sha256(kind.encode())
+    for tensor in tensors:
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def check(kind: str, shape: tuple[int, ...]) -> None:
@@ -99,7 +115,7 @@ def fit(data: ImageData, kind: str) -> Whitening:
         # N samples vary in N - 1 directions; the reference counts N, which leaves one of the others to chance
         roots[: max(0, size - count + 1)] = 1
     matrix = (vectors * roots) @ vectors.T / scale[:, None]
-    return Whitening(mean.float(), matrix.float())
+    return Whitening(mean.float(), matrix.float(), _digest(kind, data.images))
 
 
 def whitened(data: ImageData, kind: str) -> ImageData:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from bilp_core import experts, zca
 from bilp_core.data import ImageData
@@ -89,6 +89,53 @@ def test_the_key_follows_what_decides_the_experts(data):
     assert own == experts.key(replace(data, name="other"), NET, TRAINING)
 
 
+def test_the_key_follows_what_a_whitening_was_fitted_on(data):
+    """Not its last digits, which depend on the machine and the number of threads."""
+    white = zca.whitened(data, "absolute")
+    own = experts.key(white, NET, TRAINING)
+    rounded = replace(white.whitening.to("cpu"), matrix=white.whitening.matrix * (1 + 1e-6))
+    assert experts.key(zca.with_whitening(data, rounded), NET, TRAINING) == own
+    others = [
+        zca.fit(data, "relative"),
+        zca.fit(data.subset(torch.arange(39)), "absolute"),
+        replace(rounded, source=""),
+        replace(white.whitening, source=""),
+    ]
+    assert len({own, *(experts.key(zca.with_whitening(data, w), NET, TRAINING) for w in others)}) == 5
+
+
+def test_what_another_process_has_finished_stays(data, made, tmp_path, monkeypatch):
+    """While expert 0 is trained, another process finishes all of them, with other last digits."""
+    monkeypatch.setattr(experts, "TOGETHER", 1)
+    folder, real, trained = tmp_path / made.folder.name, experts.fit, []
+
+    def slow(*args, **options):
+        trained.append(1)
+        shutil.copytree(made.folder, folder, dirs_exist_ok=True)
+        for name in made.files:
+            other = {n: p + 1e-4 for n, p in load_file(folder / name).items()}
+            save_file(other, folder / name)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        for name in made.files:
+            manifest["files"][name] |= experts._seal(folder / name)
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        return real(*args, **options)
+
+    monkeypatch.setattr(experts, "fit", slow)
+    again = experts.build(data, NET, TRAINING, 3, tmp_path)
+    assert len(trained) == 1
+    torch.testing.assert_close(again.trajectory(0), made.trajectory(0) + 1e-4)
+
+
+def test_only_as_many_experts_together_as_fit(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(experts, "fitting", lambda positions, device: 2 if positions == 16 * 64 else 0)
+    groups, real = [], experts._train
+    monkeypatch.setattr(experts, "_train", lambda *args: groups.append(args[3]) or real(*args))
+    built = experts.build(data, NET, replace(TRAINING, epochs=1), 3, tmp_path)
+    assert groups == [[0, 1], [2]]
+    assert built.seconds > 0
+
+
 def test_damage_is_refused_by_name(data, made, copy):
     path = copy / "expert-0001.safetensors"
     whole = path.read_bytes()
@@ -112,6 +159,10 @@ def test_a_manifest_of_other_experts_is_refused(data, made, copy):
     copy.rename(other)
     with pytest.raises(InputError, match=r"manifest\.json is of other experts"):
         experts.build(data, NET, replace(TRAINING, lr=0.2), 3, other.parent)
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps({**manifest, "format": "bilp-experts-0"}))
+    with pytest.raises(InputError, match="format 'bilp-experts-0', this version reads 'bilp-experts-1'"):
+        experts.load(other, 1)
     (other / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match=r"manifest\.json is not a list of experts"):
         experts.load(other, 1)

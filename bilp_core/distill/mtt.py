@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..experts import Buffer, Training, build, key
 from ..networks import network
 from ..synthetic import SyntheticSet
+from ..training import free_memory
 from .base import Distiller, Diverged, Progress, Run
 
 
@@ -166,7 +167,7 @@ class MTT(Distiller):
 
     def prepare(self, run: Run) -> None:
         if run.images.device.type == "cuda":
-            check_memory(run, self, torch.cuda.mem_get_info(run.images.device)[0])
+            check_memory(run, self, free_memory(run.images.device))
         lr = torch.tensor(self.start_lr, device=run.images.device, requires_grad=True)
         run.state = Learning(lr, torch.optim.SGD([lr], lr=self.step_lr, momentum=0.5), [])
 

@@ -50,14 +50,20 @@ class Finished:
         return found
 
     def put(self, part: int, tensors: Mapping[str, Tensor]) -> None:
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        if self.folder:
-            now = time.perf_counter()
-            took, self.mark = torch.tensor(now - self.mark), now
+        if not self.folder:
+            return
+        now = time.perf_counter()
+        took, self.mark = torch.tensor(now - self.mark), now
+        try:
             with atomic(self.folder / f"{part}.safetensors") as path:
                 kept = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
                 save_file({**kept, "seconds": took}, path)
+        except (FileNotFoundError, SafetensorError):
+            if self.folder.exists():  # else another process was quicker with the job, and has cleared it
+                raise
 
     def clear(self) -> None:
         """The job is done: its result is kept elsewhere."""
@@ -67,8 +73,8 @@ class Finished:
 
 def fingerprint(data: ImageData) -> str:
     """Stands for the images, their labels, and their normalisation or whitening."""
-    digest = hashlib.sha256(f"{list(data.images.shape)} {data.mean} {data.std}".encode())
-    for tensor in (data.images, data.labels, data.white):
-        if tensor is not None:
-            digest.update(tensor.cpu().contiguous().numpy().data)
+    seen = data.whitening.identity if data.whitening else ""
+    digest = hashlib.sha256(f"{list(data.images.shape)} {data.mean} {data.std} {seen}".encode())
+    for tensor in (data.images, data.labels):
+        digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()

@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 import pytest
+import safetensors.torch
 import torch
 
+from bilp_core import zca
 from bilp_core.indicators import recording, score, timed_score
 from bilp_core.indicators.finished import Finished, fingerprint
 
@@ -85,6 +89,30 @@ def test_other_data_are_another_job(tmp_path, trained):
     data = awkward()
     data.labels[5] = 1
     assert fingerprint(data) != fingerprint(awkward())
+
+
+def test_a_whitening_counts_by_what_it_was_fitted_on():
+    """Not by its last digits, which depend on the machine."""
+    data = awkward()
+    white = zca.whitened(data, "absolute")
+    rounded = replace(white.whitening, matrix=white.whitening.matrix * (1 + 1e-6))
+    assert fingerprint(zca.with_whitening(data, rounded)) == fingerprint(white)
+    assert len({fingerprint(d) for d in (data, white, zca.whitened(data, "relative"))}) == 3
+
+
+def test_another_process_clears_the_job(tmp_path, monkeypatch):
+    parts, save = Finished(tmp_path, {"a": 1}), safetensors.torch.save_file
+
+    def late(tensors, path):
+        parts.clear()
+        save(tensors, path)
+
+    monkeypatch.setattr(safetensors.torch, "save_file", late)
+    parts.put(0, {"a": torch.ones(2)})
+    assert parts.get(0) is None
+    monkeypatch.setattr(safetensors.torch, "save_file", lambda tensors, path: None)  # no file, though there is a folder
+    with pytest.raises(FileNotFoundError):
+        parts.put(0, {"a": torch.ones(2)})
 
 
 def test_a_damaged_part_is_made_again(tmp_path, trained):

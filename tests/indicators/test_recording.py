@@ -136,6 +136,15 @@ def test_permuted_samples_have_permuted_scores(name):
         assert spearmanr(same, other).statistic > 0.6
 
 
+def test_fitting_on_a_gpu_counts_what_pytorch_holds_unused(monkeypatch):
+    gpu = torch.device("cuda")
+    for name, value in (("mem_get_info", (1000, 9000)), ("memory_reserved", 5000), ("memory_allocated", 2000)):
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert training.free_memory(gpu) == 4000
+    monkeypatch.setattr(training, "BYTES", 4)
+    assert training.fitting(100, gpu) == 8
+
+
 def test_fitting_on_a_cpu():
     cpu = torch.device("cpu")
     assert training.fitting(64 * 64, cpu) == 128
