@@ -433,8 +433,10 @@ def _run_pending(
     missing = [t for key, t in scored.items() if store.scores(key) is None]
     prepare(compute_scores, missing, lambda t: t.score_key if t.scored else "", "scores")
     stages = dict(zip(pending, runner.submit(stage_keys, (pending, where)).result(), strict=True))
-    first = {key: t for t, key in stages.items() if key}
-    prepare(prepare_stage, list(first.values()), lambda t: stages[t] or "", "first stages")
+    staged = {t: stage for t, stage in stages.items() if stage}
+    # the largest comes last and stays
+    first = {key: t for t, (key, _) in sorted(staged.items(), key=lambda item: item[1][1])}
+    prepare(prepare_stage, list(first.values()), lambda t: staged[t][0] if t in staged else "", "first stages")
     uses = Counter(t.synthetic_key for t in pending)
     shared = {t.synthetic_key: t for t in pending if uses[t.synthetic_key] > 1}
     missing = [t for key, t in shared.items() if not store.synthetic_path(key).exists()]
@@ -617,10 +619,12 @@ def _train(name: str, size: int | None, whitening: str, place: str) -> ImageData
 
 
 def compute_scores(trial: Trial, where: str) -> None:
-    """Scores of the whole training split, stored under the trial's score key."""
+    """Scores of the whole training split, stored under the trial's score key; nothing if they are there."""
     from .indicators import timed_score
 
     store = Store(where)
+    if store.scores(trial.score_key) is not None:  # another process was quicker
+        return
     train = _data(trial.data, trial.size).train.to(device())
     unfinished = store.path / "unfinished"
     scores, seconds = timed_score(train, trial.criterion, progress=engines.report, unfinished=unfinished, **trial.score)
@@ -687,17 +691,19 @@ def _prepared(trial: Trial, store: Store) -> tuple[Distiller, ImageData]:
     return method, _train(trial.data, trial.size, method.zca, device()).subset(kept)
 
 
-def stage_keys(trials: Sequence[Trial], where: str) -> list[str | None]:
-    """What stands for the first stage of each trial; None where its method has none, or its set is stored."""
+def stage_keys(trials: Sequence[Trial], where: str) -> list[tuple[str, int] | None]:
+    """What stands for the first stage of each trial, and its size; None where its method has none, or its set is
+    stored."""
     from .distill import METHODS
 
     store, keys = Store(where), []
     for trial in trials:
-        key = None
+        stage = None
         if METHODS[trial.method].staged and not store.synthetic_path(trial.synthetic_key).exists():
             method, train = _prepared(trial, store)
             key = method.stage_key(train, trial.network)
-        keys.append(key)
+            stage = (key, method.stage_size()) if key else None
+        keys.append(stage)
     return keys
 
 
@@ -717,8 +723,9 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
     """Score (or reuse), prune, distil (or reuse), evaluate; the record is stored and returned.
 
     Its `seconds` are what this trial took; `timing` is what each part took when it was made, by this trial or
-    by another that shares it. `resolved` holds what the settings left to defaults. There are `curves` where the
-    evaluation has `test_every`.
+    by another that shares it: scores, the first stage (0 where there is none, and in `distil` as well where no job
+    made it before), distillation and evaluation. `resolved` holds what the settings left to defaults. There are
+    `curves` where the evaluation has `test_every`.
     """
     from .evaluate import evaluate, protocol
     from .indicators import resolve
@@ -752,7 +759,12 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
         "std": accuracies.std,
         "accuracies": accuracies.values,
         "seconds": round(end - start, 3),
-        "timing": {"score": round(scored, 3), "distil": made.meta["seconds"], "evaluate": round(end - halfway, 3)},
+        "timing": {
+            "score": round(scored, 3),
+            "stage": made.meta.get("stage_seconds", 0.0),
+            "distil": made.meta["seconds"],
+            "evaluate": round(end - halfway, 3),
+        },
         "resolved": {
             "init": made.meta["init"],
             "evaluate_on": judge,

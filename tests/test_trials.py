@@ -214,6 +214,9 @@ def test_what_trials_share_is_made_once(tmp_path, monkeypatch):
     assert calls == ["score", "distil", "distil"]
     timing = [json.loads(text) for text in frame["timing"]]
     assert all(t["score"] > 0 and t["distil"] > 0 and t["evaluate"] > 0 for t in timing)
+    assert all(t["stage"] == 0 for t in timing)
+    trials.compute_scores(todo[0], str(tmp_path))
+    assert calls.count("score") == 1  # they are there
     resolved = json.loads(frame["resolved"][0])
     assert resolved["evaluate_on"] == TINY["network"]
     assert resolved["init"] == "noise"

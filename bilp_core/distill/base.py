@@ -104,6 +104,10 @@ class Distiller(ABC):
         """Stands for what the method makes of real data before its rounds, which other distillations can share."""
         return None
 
+    def stage_size(self) -> int:
+        """How much it makes: what a larger size has made serves a smaller one under the same key."""
+        return 0
+
     def first_stage(self, data: ImageData, spec: str, home: Path, progress: Progress | None) -> Any:  # noqa: B027
         """Make that, or find it in the folder `home`; rounds find it as `run.stage`."""
 

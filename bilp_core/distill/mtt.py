@@ -162,6 +162,9 @@ class MTT(Distiller):
     def stage_key(self, data: ImageData, spec: str) -> str:
         return key(data, spec, self.training(data))
 
+    def stage_size(self) -> int:
+        return self.experts
+
     def first_stage(self, data: ImageData, spec: str, home: Path, progress: Progress | None) -> Buffer:
         return build(data, spec, self.training(data), self.experts, home, progress)
 
@@ -175,7 +178,8 @@ class MTT(Distiller):
         lr = run.state.lr.item()
         if not 0 < lr < float("inf"):
             raise Diverged(f"mtt: the learned step size is {lr}; lower step_lr = {self.step_lr}")
-        return {"lr": lr, "experts": run.stage.folder.name, "augment": run.strategy}
+        stage = run.stage
+        return {"lr": lr, "experts": stage.folder.name, "stage_seconds": stage.seconds, "augment": run.strategy}
 
     def step(self, run: Run) -> Tensor:
         state, buffer = run.state, run.stage
@@ -294,9 +298,10 @@ def student_path(synthetic: SyntheticSet, start: Parameters, steps: int = 0, see
     size = (height, width)
     lr, parameters, path = torch.tensor(meta["lr"]), start, [start]
     for step in plan(len(synthetic.images), steps, options["batch_synthetic"], meta["augment"], size, rng):
-        parameters = advanced(net, _leaves(parameters), synthetic.images, synthetic.labels, lr, step)
+        after = advanced(net, _leaves(parameters), synthetic.images, synthetic.labels, lr, step)
+        parameters = {name: p.detach() for name, p in after.items()}  # without the step's graph
         path.append(parameters)
-    return torch.stack([torch.cat([p.detach().flatten() for p in row.values()]) for row in path])
+    return torch.stack([torch.cat([p.flatten() for p in row.values()]) for row in path])
 
 
 def unrolled_bytes(run: Run, method: MTT) -> int:

@@ -68,10 +68,14 @@ def class_accuracies(
     """Accuracy of each class of `data` under networks trained on what is distilled from `subset`: [classes], CPU."""
     from ..distill import distill, make  # which stand on this package
     from ..evaluate import protocol
+    from ..zca import with_whitening
 
     made = distill(make(method, iterations=iterations), data.subset(subset), ipc, network=network, seed=seed)
     judge = evaluation_spec(network)
-    recipe = protocol(method, data, judge, ipc=ipc, factor=made.formation.factor, epochs=epochs).recipe()
+    recipe = protocol(
+        method, data, judge, ipc=ipc, factor=made.formation.factor, learned_lr=made.meta.get("lr"), epochs=epochs
+    ).recipe()
+    data = with_whitening(data, made.whitening)
     samples = TensorSamples(*(tensor.to(data.device) for tensor in made.materialise()))
     batch = min(len(samples), recipe.batch)
     own = seeds("monte-carlo evaluation", seed, repeats)

@@ -182,6 +182,25 @@ def test_the_path_of_a_student(data, tmp_path):
     )
 
 
+def test_a_first_stage_is_made_for_the_trial_with_most_experts(tmp_path, monkeypatch):
+    options = {"iterations": 1, "steps": 1, "span": 1, "starts": 1, "epochs": 1, "expert_batch": 512, "zca": "none"}
+    made = [
+        trials.Trial(
+            "digits", "mtt", network="convnet:depth=1,width=2", repeats=1, evaluation={"epochs": 1},
+            options={**options, "experts": count},
+        )
+        for count in (1, 3, 2)
+    ]  # fmt: skip
+    asked, prepare = [], trials.prepare_stage
+    monkeypatch.setattr(
+        trials, "prepare_stage", lambda trial, where: asked.append(trial.options["experts"]) or prepare(trial, where)
+    )
+    found = trials.run(made, store=tmp_path, engine="inline", progress=False)
+    assert asked == [3]
+    first, most, second = (json.loads(timing)["stage"] for timing in found["timing"])
+    assert 0 < first < second < most
+
+
 def test_the_plane_holds_a_flat_trajectory():
     steps = torch.linspace(0, 1, 6)[:, None]
     flat = steps * torch.tensor([1.0, 0, 2, 0]) + steps**2 * torch.tensor([0, 3.0, 0, 0])

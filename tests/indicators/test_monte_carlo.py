@@ -1,10 +1,12 @@
 import pytest
 import torch
 
+from bilp_core import distill, zca
 from bilp_core.data import ImageData
 from bilp_core.errors import InputError
 from bilp_core.indicators import monte_carlo, score
 from bilp_core.indicators.monte_carlo import draw, utilities
+from bilp_core.synthetic import SyntheticSet
 
 from .common import awkward
 
@@ -67,6 +69,26 @@ def test_harmful_samples_are_found():
     data = ImageData(images, labels, ("dark", "bright"), (0.5,), (0.3,), "spoilt", False)
     scores = score(data, "monte-carlo", **{**SMALL, "runs": 12, "ratio": 0.92, "epochs": 30})
     assert scores[wrong].median() > scores[(labels == 0) & ~wrong].max() + 0.2
+
+
+def test_a_whitened_set_with_its_step_size_is_judged_as_it_was_made(monkeypatch):
+    data = awkward()
+    white = zca.whitened(data, "absolute")
+    made = SyntheticSet(
+        white.batch(), white.labels, data.classes, data.mean, data.std, {"lr": 0.02}, whitening=white.whitening
+    )
+    monkeypatch.setattr(distill, "distill", lambda *_, **__: made)
+    fits, real = [], monte_carlo.fit
+    monkeypatch.setattr(monte_carlo, "fit", lambda *args: fits.append(args) or real(*args))
+    work = {"method": "dc", "iterations": 1, "ipc": 1, "network": "mlp", "repeats": 1, "epochs": 30}
+    found = monte_carlo.class_accuracies(data, torch.arange(len(data)), 0, **work)
+    ((ensemble, _, recipe),) = fits
+    assert recipe.lr == 0.02
+    right = ensemble.logits(white.batch())[0].argmax(1) == data.labels
+    expected = torch.stack([right[data.labels == c].float().mean() for c in range(4)])
+    torch.testing.assert_close(found, expected)
+    wrong = ensemble.logits(data.batch())[0].argmax(1) == data.labels
+    assert not torch.equal(wrong, right)  # so that the two can be told apart
 
 
 def test_it_goes_on_where_it_was(tmp_path, monkeypatch):
