@@ -95,6 +95,16 @@ def test_a_sketch_estimates_what_its_directions_leave_out():
     assert inside[-4:].sum() / inside.sum() < 0.75
 
 
+def test_a_sketch_sees_past_a_large_layer_that_hardly_moves_the_images():
+    of = wide_problem()
+    loud = 100 * normal(len(of), 40, seed=7)
+    quiet = 1e-4 * (normal(40, 80, seed=8) @ of.stored).sin()
+    both = Treatments(of.stored, [*of.ours, quiet], [*of.each, loud], squared)
+    of_both = [part.square().sum() for part in both.cotangents]
+    assert of_both[1] > 10 * of_both[0]
+    assert rank_error(exact(both, rng()), sketch(both, rng())) < 0.02  # 0.04 where all layers count alike
+
+
 def test_many_probes_approach_the_norm():
     of, *_ = problem(squared)
     torch.testing.assert_close(probes(of, rng(), count=20_000), exact(of, rng()), rtol=0.05, atol=0)
