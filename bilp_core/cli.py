@@ -138,6 +138,7 @@ def _distill(args: argparse.Namespace) -> None:
 
     from . import distill
     from .adaptive import Adaptive
+    from .data import cache_home
     from .networks import network
     from .trials import device, provenance
 
@@ -157,6 +158,7 @@ def _distill(args: argparse.Namespace) -> None:
         made = distill.distill(
             method, train, args.ipc,
             network=args.network, init=args.init, seed=args.seed, adaptive=adaptive, progress=bar,
+            unfinished=cache_home() / "unfinished",
         )  # fmt: skip
     made = replace(made, meta={**made.meta, "provenance": provenance(place)})
     made.save(out)

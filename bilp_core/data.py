@@ -286,6 +286,15 @@ def _torchvision(name: str, root: Path, download: bool) -> Splits:
     return _splits(cached(root / ".bilp-cache", f"1 {name}", decode), name, about.flip)
 
 
+def fingerprint(data: ImageData) -> str:
+    """Stands for the images, their labels, and their normalisation or whitening."""
+    seen = data.whitening.identity if data.whitening else ""
+    digest = hashlib.sha256(f"{list(data.images.shape)} {data.mean} {data.std} {seen}".encode())
+    for tensor in (data.images, data.labels):
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
 # ---- check --------------------------------------------------------------------------------------------------
 
 

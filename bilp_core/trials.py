@@ -1,7 +1,8 @@
 """Trials: what to run, the records of what ran, and the store that keeps them.
 
 A trial is one seed of one setting: score, prune, distil, evaluate. Its record is stored by the process that made
-it the moment it is finished, so a stopped or killed run goes on where it was. Several processes may share a store
+it the moment it is finished, and the state of a distillation once a minute, so a stopped or killed run goes on where
+it was. Several processes may share a store
 without locks: what another one has finished meanwhile is not done again, two that work on the same trial at the
 same time both do it, and since every file is written whole, the store stays sound.
 Nothing here imports torch until a trial runs.
@@ -24,7 +25,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -243,6 +244,11 @@ class Store:
     def stages(self) -> Path:
         """Where first stages are kept, such as expert trajectories."""
         return self.path / "experts"
+
+    @property
+    def unfinished(self) -> Path:
+        """Where jobs that were stopped left what they had."""
+        return self.path / "unfinished"
 
     def get(self, trial: Trial) -> dict[str, Any] | None:
         """The record of a trial, None if there is none, or if it lacks the curves that the trial asks for.
@@ -626,8 +632,9 @@ def compute_scores(trial: Trial, where: str) -> None:
     if store.scores(trial.score_key) is not None:  # another process was quicker
         return
     train = _data(trial.data, trial.size).train.to(device())
-    unfinished = store.path / "unfinished"
-    scores, seconds = timed_score(train, trial.criterion, progress=engines.report, unfinished=unfinished, **trial.score)
+    scores, seconds = timed_score(
+        train, trial.criterion, progress=engines.report, unfinished=store.unfinished, **trial.score
+    )
     store.put_scores(trial.score_key, scores.numpy(), train.labels.cpu().numpy(), seconds)
 
 
@@ -671,12 +678,10 @@ def make_synthetic(trial: Trial, where: str) -> SyntheticSet:
     if stored is not None:
         return stored
     method, train = _prepared(trial, store)
-    start = time.perf_counter()
     made = distill.distill(
         method, train, trial.ipc, network=trial.network, init=trial.init, seed=trial.seed,
-        adaptive=adaptive_of(trial), home=store.stages, progress=_part(0, 2),
+        adaptive=adaptive_of(trial), home=store.stages, progress=_part(0, 2), unfinished=store.unfinished,
     )  # fmt: skip
-    made = replace(made, meta={**made.meta, "seconds": round(time.perf_counter() - start, 3)})
     made.save(store.synthetic_path(trial.synthetic_key))
     return made
 

@@ -18,12 +18,13 @@ from torch import Generator, Tensor, nn
 
 from .. import augment, ite, zca
 from ..adaptive import Adaptive, RunningNormal
-from ..data import ImageData
+from ..data import ImageData, fingerprint
 from ..errors import InputError
 from ..formation import Formation
 from ..networks import initialise, network
 from ..synthetic import INITS, SyntheticSet, initial, middle_grey
 from ..training import compiled, split
+from .unfinished import Unfinished
 
 Progress = Callable[[int, int, str], None]
 
@@ -114,6 +115,13 @@ class Distiller(ABC):
     def learned(self, run: Run) -> dict[str, Any]:  # noqa: ARG002
         """After the last round: JSON values that the synthetic set keeps in its `meta`."""
         return {}
+
+    def state_dict(self, run: Run) -> dict[str, Any]:  # noqa: ARG002
+        """Between two rounds: what `prepare` made and rounds changed, beside images, labels and `run.optimizer`."""
+        return {}
+
+    def load_state_dict(self, run: Run, state: dict[str, Any]) -> None:  # noqa: B027
+        """Put into `run`, after `prepare`, what `state_dict` gave."""
 
     def passes(self, ipc: int) -> int:  # noqa: ARG002
         """How often a round goes through the real batches; tells whether compiling pays."""
@@ -226,6 +234,18 @@ class ClassBatches:
         self.dropped += len(kept) - len(self.survivors[label])
         return kept
 
+    def state_dict(self) -> dict[str, Any]:
+        """What batches so far have left behind."""
+        laws = [[law.mean, law.variance] for law in self.laws]
+        survivors = [picks.clone() for picks in self.survivors]  # not the batch that they are a part of
+        return {"laws": laws, "survivors": survivors, "uses_left": self.uses_left, "counts": [self.seen, self.dropped]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.laws = [RunningNormal(*law) for law in state["laws"]]
+        self.survivors = [picks.to(self.data.device) for picks in state["survivors"]]
+        self.uses_left = state["uses_left"]
+        self.seen, self.dropped = state["counts"]
+
     def __call__(self, label: int, size: int | None = None) -> Tensor:
         """Normalised images [n, C, H, W], n = min(size, class size)."""
         return self.data.batch(self.indices(label, size))
@@ -306,6 +326,27 @@ class Run:
             else:  # the rest of a batch: seldom enough to run as it is
                 yield function(self.net, part, *args)
 
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next rounds depend on, between two rounds."""
+        return {
+            "images": self.images.detach(),
+            "labels": self.labels.detach(),
+            "optimizer": self.optimizer.state_dict(),
+            "generators": [self.rng.get_state(), self.host.get_state()],
+            "batches": self.batches.state_dict(),
+            "method": self.method.state_dict(self),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        with torch.no_grad():
+            self.images.copy_(state["images"])
+            self.labels.copy_(state["labels"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.batches.load_state_dict(state["batches"])
+        self.method.load_state_dict(self, state["method"])
+        for generator, kept in zip((self.rng, self.host), state["generators"], strict=True):
+            generator.set_state(kept)
+
     def descend(self) -> None:
         """One step on the synthetic images along the gradients gathered so far."""
         self.optimizer.step()
@@ -346,6 +387,7 @@ def distill(
     adaptive: Adaptive | None = None,
     home: str | Path | None = None,
     progress: Progress | None = None,
+    unfinished: str | Path | None = None,
 ) -> SyntheticSet:
     """Distil `data` (already pruned) into `ipc` images a class.
 
@@ -353,6 +395,8 @@ def distill(
     init : where the images start, the method's own default if None; see `inits` and `start` of the method.
     adaptive : prune real batches by ITE as well; only for methods and networks that `check_adaptive` lets pass.
     home : folder for what a first stage makes (experts), which later calls reuse; that of the store if None.
+    unfinished : folder for the state of a run that is stopped, kept once a minute, from which the same call goes on
+        to the same result; None keeps none.
     All randomness follows from `seed`; the same seed on the same machine gives the same set.
     Raises InputError for what cannot work, Diverged when the loss stops being finite.
     """
@@ -361,6 +405,14 @@ def distill(
     for name, count in zip(data.classes, data.counts().tolist(), strict=True):
         if count < needed:
             raise InputError(f"class {name!r} has {count} samples: init {init!r} with ipc = {ipc} needs {needed}")
+    settings = {
+        "method": [method.name, asdict(method)],
+        "start": [ipc, init, seed],
+        "network": network,
+        "adaptive": asdict(adaptive) if adaptive else None,
+        "device": data.device.type,
+    }
+    kept = Unfinished(unfinished, {**settings, "data": fingerprint(data)} if unfinished else {})
     rng = torch.Generator(data.device).manual_seed(seed)
     start = method.start(data, ipc, init, rng, network)
     run = Run(method, data, start, network, rng, adaptive)
@@ -369,8 +421,12 @@ def distill(
         check_adaptive(method, run.net)
     run.stage = method.first_stage(data, network, stage_home(home), progress)
     method.prepare(run)
+    done = 0
+    if found := kept.load():
+        run.load_state_dict(found["run"])
+        done = found["done"]
     every = max(1, method.iterations // 100)
-    for iteration in range(1, method.iterations + 1):
+    for iteration in range(done + 1, method.iterations + 1):
         loss = method.step(run)
         if iteration % every == 0 or iteration == method.iterations:
             # only here, since reading the loss makes a GPU wait
@@ -379,6 +435,8 @@ def distill(
                 raise Diverged(f"{method.name}: the loss is {float(loss)} at iteration {iteration}; {remedy}")
             if progress:
                 progress(iteration, method.iterations, f"loss {float(loss):.4g}")
+        if kept.due() and iteration < method.iterations:
+            kept.save({"done": iteration, "run": run.state_dict()})
     images, labels = run.images.detach(), run.labels.detach()
     if not torch.isfinite(images).all() or not torch.isfinite(labels).all():
         remedy = f"lower image_lr = {method.image_lr}"
@@ -392,8 +450,10 @@ def distill(
         "seed": seed,
         "data": data.name,
         "real_samples": len(data),
+        "seconds": round(kept.seconds, 3),
         **method.learned(run),
     }
     if adaptive:
         meta["adaptive"] = {**asdict(adaptive), "dropped": run.batches.dropped / max(run.batches.seen, 1)}
+    kept.clear()
     return SyntheticSet(images, labels, data.classes, data.mean, data.std, meta, method.formation(), data.whitening)

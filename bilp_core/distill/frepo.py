@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -95,8 +94,16 @@ class FRePo(Distiller):
         run.state = State(
             torch.optim.lr_scheduler.LambdaLR(run.optimizer, lambda t: cosine(t / self.iterations, FINAL_LR)),
             Pool(run.net, self, run.rng),
-            shuffled(len(run.data), self.batch, run.rng),
+            Shuffled(len(run.data), self.batch, run.rng),
         )
+
+    def state_dict(self, run: Run) -> dict[str, Any]:
+        own: State = run.state
+        return {name: getattr(own, name).state_dict() for name in ("schedule", "pool", "batches")}
+
+    def load_state_dict(self, run: Run, state: dict[str, Any]) -> None:
+        for name, kept in state.items():
+            getattr(run.state, name).load_state_dict(kept)
 
     def step(self, run: Run) -> Tensor:
         state: State = run.state
@@ -134,12 +141,27 @@ def embedded(net: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([net.embed(part) for part in split(images)])  # type: ignore[operator]
 
 
-def shuffled(count: int, size: int, rng: Generator) -> Iterator[Tensor]:
-    """Indices of batches of `size`, in a new order every epoch; of everything where there is less."""
-    size = min(size, count)
-    while True:
-        order = torch.randperm(count, generator=rng, device=rng.device)
-        yield from order[: count // size * size].split(size)
+class Shuffled:
+    """Indices of batches of `size`, in a new order every epoch, without end; of everything where there is less."""
+
+    def __init__(self, count: int, size: int, rng: Generator) -> None:
+        self.count, self.size, self.rng = count, min(size, count), rng
+        self.left: tuple[Tensor, ...] = ()
+
+    def __next__(self) -> Tensor:
+        if not self.left:
+            order = torch.randperm(self.count, generator=self.rng, device=self.rng.device)
+            self.left = order[: self.count // self.size * self.size].split(self.size)
+        first, *left = self.left
+        self.left = tuple(left)
+        return first
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"left": torch.cat(self.left) if self.left else None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        left = state["left"]
+        self.left = () if left is None else left.to(self.rng.device).split(self.size)
 
 
 class Member:
@@ -159,6 +181,14 @@ class Member:
         LOSSES["mse"](self.net(images), labels).mean().backward()
         self.optimizer.step()
         self.age += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "age": self.age}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.age = state["age"]
 
 
 class Pool:
@@ -185,11 +215,18 @@ class Pool:
             images, labels = (part[picks[: self.method.network_batch]] for part in (images, labels))
         member.update(images, labels)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"members": [member.state_dict() for member in self.members]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for member, kept in zip(self.members, state["members"], strict=True):
+            member.load_state_dict(kept)
+
 
 @dataclass
 class State:
-    """What FRePo keeps beside images and labels. batches : indices of real images, without end."""
+    """What FRePo keeps beside images and labels. batches : indices of real images."""
 
     schedule: torch.optim.lr_scheduler.LRScheduler
     pool: Pool
-    batches: Iterator[Tensor]
+    batches: Shuffled

@@ -174,6 +174,16 @@ class MTT(Distiller):
         lr = torch.tensor(self.start_lr, device=run.images.device, requires_grad=True)
         run.state = Learning(lr, torch.optim.SGD([lr], lr=self.step_lr, momentum=0.5), [])
 
+    def state_dict(self, run: Run) -> dict[str, Any]:
+        own: Learning = run.state
+        return {"lr": own.lr.detach(), "optimizer": own.optimizer.state_dict(), "order": own.order}
+
+    def load_state_dict(self, run: Run, state: dict[str, Any]) -> None:
+        own: Learning = run.state
+        own.lr.data.copy_(state["lr"])
+        own.optimizer.load_state_dict(state["optimizer"])
+        own.order = state["order"]
+
     def learned(self, run: Run) -> dict[str, Any]:
         lr = run.state.lr.item()
         if not 0 < lr < float("inf"):

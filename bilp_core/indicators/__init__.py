@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import ImageData
+from ..data import ImageData, fingerprint
 from ..errors import InputError
 from ..options import merged
 from . import coresets, early_loss, el2n, forgetting, grand, loss, margin, monte_carlo, uniform
 from .base import Indicator, Progress
-from .finished import Finished, fingerprint
+from .finished import Finished
 from .loss import empirical_loss
 from .probe import PROBES, Probe, features_of_trained_network, probe_for
 from .recording import Recorded, loss_curves, record

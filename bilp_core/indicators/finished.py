@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from .. import __version__
-from ..data import ImageData
 from ..files import atomic
 
 FORMAT = 1  # raised when a part's numbers would no longer be what this library gives
@@ -69,12 +68,3 @@ class Finished:
         """The job is done: its result is kept elsewhere."""
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def fingerprint(data: ImageData) -> str:
-    """Stands for the images, their labels, and their normalisation or whitening."""
-    seen = data.whitening.identity if data.whitening else ""
-    digest = hashlib.sha256(f"{list(data.images.shape)} {data.mean} {data.std} {seen}".encode())
-    for tensor in (data.images, data.labels):
-        digest.update(tensor.cpu().contiguous().numpy().data)
-    return digest.hexdigest()

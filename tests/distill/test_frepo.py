@@ -9,7 +9,7 @@ import torch
 from bilp_core.adaptive import Adaptive
 from bilp_core.data import ImageData, load
 from bilp_core.distill import Diverged, distill, make
-from bilp_core.distill.frepo import Member, margin, shuffled
+from bilp_core.distill.frepo import Member, Shuffled, margin
 from bilp_core.errors import InputError
 from bilp_core.evaluate import evaluate, protocol
 from bilp_core.synthetic import SyntheticSet
@@ -138,11 +138,11 @@ def test_updates_see_a_part_of_many_images(data):
 
 
 def test_batches_are_epochs_without_repetition():
-    drawn = shuffled(10, 4, rng())
+    drawn = Shuffled(10, 4, rng())
     first, second, third = (next(drawn) for _ in range(3))
     assert len(first) == len(second) == len(third) == 4
     assert len({*first.tolist(), *second.tolist()}) == 8
-    assert sorted(next(shuffled(3, 1024, rng())).tolist()) == [0, 1, 2]
+    assert sorted(next(Shuffled(3, 1024, rng())).tolist()) == [0, 1, 2]
 
 
 def test_settings_of_the_reference(data):

@@ -5,8 +5,9 @@ import safetensors.torch
 import torch
 
 from bilp_core import zca
+from bilp_core.data import fingerprint
 from bilp_core.indicators import recording, score, timed_score
-from bilp_core.indicators.finished import Finished, fingerprint
+from bilp_core.indicators.finished import Finished
 
 from .common import PROBED, awkward
 

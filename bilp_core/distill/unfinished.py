@@ -1,0 +1,65 @@
+"""Distillations that were stopped: their state in a file, from which the same call goes on."""
+
+import hashlib
+import json
+import pickle
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__, speed
+from ..files import atomic
+
+FORMAT = 1  # raised when a state would no longer lead to what this library gives
+EVERY = 60.0  # seconds between two states
+
+
+class Unfinished:
+    """Where the state of one distillation is kept. Without a folder nothing is.
+
+    folder   : of all such files. settings : all that decides the result, JSON values; a change of one starts anew.
+    Several processes may do the same distillation: whatever state is found is one that each of them comes through.
+    """
+
+    def __init__(self, folder: str | Path | None, settings: Mapping[str, Any]) -> None:
+        about = {"format": FORMAT, "versions": [__version__, torch.__version__], "speed": speed.mode(), **settings}
+        key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+        self.path = Path(folder) / f"distillation-{key}.pt" if folder else None
+        self.start = self.mark = time.perf_counter()
+        self.earlier = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """What it has taken so far, with what was done before it was stopped."""
+        return self.earlier + time.perf_counter() - self.start
+
+    def load(self) -> dict[str, Any] | None:
+        """The state it was stopped in, None if there is none; a damaged file is told of and counts as none."""
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            found = torch.load(self.path, map_location="cpu", weights_only=True)
+            self.earlier = float(found["seconds"])
+            return found["state"]
+        except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+            warnings.warn(f"{self.path} is damaged ({error}): the distillation starts anew", stacklevel=3)
+            return None
+
+    def due(self) -> bool:
+        return self.path is not None and time.perf_counter() - self.mark >= EVERY
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """state : tensors, numbers and texts in lists and mappings."""
+        assert self.path is not None
+        with atomic(self.path) as path:
+            torch.save({"state": state, "seconds": self.seconds}, path)
+        self.mark = time.perf_counter()
+
+    def clear(self) -> None:
+        """It is done: the caller keeps the result."""
+        if self.path:
+            self.path.unlink(missing_ok=True)
