@@ -241,6 +241,27 @@ def three_columns(
     return _style(merged, caption)
 
 
+def one_by_one(records: pd.DataFrame, published: pd.DataFrame, caption: str = "") -> Styler:
+    """Each of our trials beside the published value of its criterion and ratio, if there is one.
+
+    The deviation of a trial is over its evaluation networks; the column score says how it was ranked.
+    """
+    same = published.set_index(["criterion", "ratio"])
+    rows = []
+    for row in records.sort_values(["ratio", "criterion"], ascending=[False, True]).itertuples():
+        found = (row.criterion, row.ratio) in same.index
+        rows.append(
+            {
+                "criterion": row.criterion,
+                "pruning ratio": f"{row.ratio:.0%}",
+                "published": plus_minus(*same.loc[(row.criterion, row.ratio), ["value", "std"]]) if found else ABSENT,
+                "ours": plus_minus(100 * row.accuracy, 100 * row.std),
+                "score": row.score,
+            }
+        )
+    return table(pd.DataFrame(rows), caption)
+
+
 def percent(value: float, _std: float = np.nan) -> str:
     """A pruning ratio as the paper writes it, for `three_columns(..., show=percent)`."""
     return _percent(value)

@@ -305,6 +305,20 @@ def test_three_columns_say_what_was_not_run():
 # ---------------------------------------------------------------- figures
 
 
+def test_one_by_one_puts_each_trial_beside_its_published_value():
+    ours = pd.DataFrame(
+        [("loss", 0.9, 0.283, 0.002, "{}"), ("mine", 0.9, 0.2, 0.01, "{}"), ("loss", 0.99, 0.25, 0.004, "{}")],
+        columns=["criterion", "ratio", "accuracy", "std", "score"],
+    )
+    published = pd.DataFrame([("loss", 0.9, 30.0, 0.5)], columns=["criterion", "ratio", "value", "std"])
+    found = report.one_by_one(ours, published).data
+    assert list(zip(found["criterion"], found["pruning ratio"], found["published"], found["ours"], strict=True)) == [
+        ("loss", "99%", "–", "25.0 ± 0.4"),
+        ("loss", "90%", "30.0 ± 0.5", "28.3 ± 0.2"),
+        ("mine", "90%", "–", "20.0 ± 1.0"),
+    ]
+
+
 def test_show_gives_an_image_with_its_alternative_text(grid):
     figure = report.curves(report.measured(grid, ["criterion", "ratio"]))
     html = report.show(figure, alt='accuracy "falls" & <rises>').data
