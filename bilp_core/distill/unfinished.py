@@ -15,7 +15,8 @@ from .. import __version__, speed
 from ..files import atomic
 
 FORMAT = 1  # raised when a state would no longer lead to what this library gives
-EVERY = 60.0  # seconds between two states
+EVERY = 60.0  # seconds between two states, at least
+SHARE = 0.05  # of the time, at most, for keeping them
 
 
 class Unfinished:
@@ -30,7 +31,7 @@ class Unfinished:
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
         self.path = Path(folder) / f"distillation-{key}.pt" if folder else None
         self.start = self.mark = time.perf_counter()
-        self.earlier = 0.0
+        self.pause, self.earlier = EVERY, 0.0
 
     @property
     def seconds(self) -> float:
@@ -50,14 +51,16 @@ class Unfinished:
             return None
 
     def due(self) -> bool:
-        return self.path is not None and time.perf_counter() - self.mark >= EVERY
+        return self.path is not None and time.perf_counter() - self.mark >= self.pause
 
     def save(self, state: Mapping[str, Any]) -> None:
         """state : tensors, numbers and texts in lists and mappings."""
         assert self.path is not None
+        begin = time.perf_counter()
         with atomic(self.path) as path:
             torch.save({"state": state, "seconds": self.seconds}, path)
         self.mark = time.perf_counter()
+        self.pause = max(EVERY, (self.mark - begin) / SHARE)
 
     def clear(self) -> None:
         """It is done: the caller keeps the result."""

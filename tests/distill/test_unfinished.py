@@ -38,6 +38,7 @@ def folder(tmp_path):
 @pytest.fixture(autouse=True)
 def always_due(monkeypatch):
     monkeypatch.setattr(unfinished, "EVERY", 0)
+    monkeypatch.setattr(unfinished, "SHARE", 1e9)
 
 
 @pytest.mark.parametrize(("name", "adaptive"), CASES)
