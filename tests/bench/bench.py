@@ -26,7 +26,7 @@ import sys
 import time
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +77,8 @@ def our_step(
     return lambda: [method.step(run) for _ in range(steps)]
 
 
-def ite_of_a_batch(name: str, data: ImageData, variant: str) -> Callable[[], object]:
-    return lambda: ite_study.measure(make(name), data, 10, variants=[variant])
+def ite_of_a_batch(name: str, data: ImageData, variant: str, **options: object) -> Callable[[], object]:
+    return lambda: ite_study.measure(make(name, **options), data, 10, variants=[variant])
 
 
 def loss_scores(data: ImageData, trials: int, epochs: int) -> Callable[[], object]:
@@ -269,11 +269,20 @@ def clock(function: Callable[[], object], device: torch.device, now: Callable[[]
 
 
 def compare(
-    name: str, ours: Callable, reference: Callable | None, runs: int, device: torch.device, now: Callable[[], float]
+    name: str,
+    ours: Callable,
+    reference: Callable | None,
+    runs: int,
+    device: torch.device,
+    now: Callable[[], float],
+    warm: Sequence[Callable] = (),
 ) -> dict:
-    """Both in turn, `runs` times after a warm-up: medians, and the median of the ratios pair by pair."""
+    """Both in turn, `runs` times after a warm-up: medians, and the median of the ratios pair by pair.
+
+    warm : the warm-up, where the same once would take too long.
+    """
     sides = [ours] if reference is None else [ours, reference]
-    for side in sides:
+    for side in warm or sides:
         side()
     times = [[clock(side, device, now) for side in sides] for _ in range(runs)]
     medians = [statistics.median(column) for column in zip(*times, strict=True)]
@@ -307,9 +316,11 @@ def main() -> None:
     device = data.device
     rows = []
 
-    def bench(name: str, ours: Callable, other: Callable | None, runs: int, where: torch.device = device) -> None:
+    def bench(
+        name: str, ours: Callable, other: Callable | None, runs: int, where: torch.device = device, warm: Sequence = ()
+    ) -> None:
         if name.startswith(args.only):
-            rows.append(compare(name, ours, other, runs, where, now))
+            rows.append(compare(name, ours, other, runs, where, now, warm))
 
     references = {n: Reference(args.reference, data, n) if args.reference else None for n in (64, 256)}
     for name, method, batch in (("dm-step", "dm", 256), ("dc-step", "dc", 64)):
@@ -331,8 +342,9 @@ def main() -> None:
         with_it, without = our_step(name, data, lazy, steps, **options), our_step(name, data, None, steps, **options)
         bench(f"adaptive-{name}", with_it, without, args.runs)
     for name in ("dc", "idc"):
-        sketched, defined = (ite_of_a_batch(name, data, variant) for variant in ("sketch", ite_study.DEFINITION))
-        bench(f"ite-{name}", sketched, defined, 1)
+        variants = ("sketch", ite_study.DEFINITION)
+        sketched, defined = (ite_of_a_batch(name, data, variant) for variant in variants)
+        bench(f"ite-{name}", sketched, defined, 1, warm=[ite_of_a_batch(name, data, v, batch=32) for v in variants])
     few = cifar_shaped(200, args.device)
     bench("loss-5-trials", loss_scores(few, 5, 3), plain_losses(few, 5, 3), max(1, args.runs // 4))
     selection = Selection(device)
