@@ -246,17 +246,17 @@ def one_by_one(records: pd.DataFrame, published: pd.DataFrame, caption: str = ""
 
     The deviation of a trial is over its evaluation networks; the column score says how it was ranked.
     """
-    same = published.set_index(["criterion", "ratio"])
+    at = {(row["criterion"], row["ratio"]): row for row in published.to_dict("records")}
     rows = []
-    for row in records.sort_values(["ratio", "criterion"], ascending=[False, True]).itertuples():
-        found = (row.criterion, row.ratio) in same.index
+    for row in records.sort_values(["ratio", "criterion"], ascending=[False, True]).to_dict("records"):
+        theirs = at.get((row["criterion"], row["ratio"]))
         rows.append(
             {
-                "criterion": row.criterion,
-                "pruning ratio": f"{row.ratio:.0%}",
-                "published": plus_minus(*same.loc[(row.criterion, row.ratio), ["value", "std"]]) if found else ABSENT,
-                "ours": plus_minus(100 * row.accuracy, 100 * row.std),
-                "score": row.score,
+                "criterion": row["criterion"],
+                "pruning ratio": f"{row['ratio']:.0%}",
+                "published": plus_minus(theirs["value"], theirs["std"]) if theirs else ABSENT,
+                "ours": plus_minus(100 * row["accuracy"], 100 * row["std"]),
+                "score": row["score"],
             }
         )
     return table(pd.DataFrame(rows), caption)
