@@ -1,12 +1,20 @@
 """Writing files so that nobody ever meets half of one."""
 
+import hashlib
+import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bilp_core.errors import InputError
+
+
+def key(settings: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that stand for settings (JSON values), whatever their order: the name of a file."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextmanager

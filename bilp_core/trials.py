@@ -2,9 +2,9 @@
 
 A trial is one seed of one setting: score, prune, distil, evaluate. Its record is stored by the process that made
 it the moment it is finished, and the state of a distillation once a minute, so a stopped or killed run goes on where
-it was. Several processes may share a store
-without locks: what another one has finished meanwhile is not done again, two that work on the same trial at the
-same time both do it, and since every file is written whole, the store stays sound.
+it was. Several processes may share a store without locks: what another one has finished meanwhile is not done again,
+two that work on the same trial at the same time both do it, and since every file is written whole, the store stays
+sound.
 Nothing here imports torch until a trial runs.
 """
 
@@ -31,7 +31,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, engines, paths
+from . import __version__, engines, files, paths
 from .errors import InputError
 from .files import atomic
 from .progress import Progress, Report
@@ -195,8 +195,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _hash(settings: Mapping[str, Any]) -> str:
-    text = json.dumps({"revision": REVISION, **settings}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return files.key({"revision": REVISION, **settings})
 
 
 def grid(**axes: Any) -> list[Trial]:

@@ -1,7 +1,5 @@
 """Distillations that were stopped: their state in a file, from which the same call goes on."""
 
-import hashlib
-import json
 import pickle
 import time
 import warnings
@@ -12,7 +10,7 @@ from typing import Any
 import torch
 
 from .. import __version__, speed
-from ..files import atomic
+from ..files import atomic, key
 
 FORMAT = 1  # raised when a state would no longer lead to what this library gives
 EVERY = 60.0  # seconds between two states, at least
@@ -28,8 +26,7 @@ class Unfinished:
 
     def __init__(self, folder: str | Path | None, settings: Mapping[str, Any]) -> None:
         about = {"format": FORMAT, "versions": [__version__, torch.__version__], "speed": speed.mode(), **settings}
-        key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-        self.path = Path(folder) / f"distillation-{key}.pt" if folder else None
+        self.path = Path(folder) / f"distillation-{key(about)}.pt" if folder else None
         self.start = self.mark = time.perf_counter()
         self.pause, self.earlier = EVERY, 0.0
 

@@ -1,7 +1,5 @@
 """Finished parts of a long job, one file each, so that a stopped job goes on where it was."""
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -12,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__
-from ..files import atomic
+from ..files import atomic, key
 
 FORMAT = 1  # raised when a part's numbers would no longer be what this library gives
 
@@ -26,8 +24,7 @@ class Finished:
 
     def __init__(self, folder: Path | None = None, settings: Mapping[str, Any] | None = None) -> None:
         about = {"format": FORMAT, "versions": [__version__, torch.__version__], **(settings or {})}
-        key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-        self.folder = folder / key if folder else None
+        self.folder = folder / key(about) if folder else None
         self.start = self.mark = time.perf_counter()
         self.earlier = 0.0
 
