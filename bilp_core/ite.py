@@ -24,8 +24,7 @@ Distance = Callable[[list[Tensor], list[Tensor]], Tensor]
 
 CHUNK = 8  # samples whose cotangents are computed together: stays near the cache
 COORDINATES = 8192  # of each tensor, from which the Gram matrix of the cotangents is estimated
-RANK = 16  # directions of a sketch; the chapter on ITE measures the ranking error it leaves
-GAINS = 2  # random sums from which a sketch learns about what its directions leave out
+RANK = 14  # directions of a sketch; the chapter on ITE measures the ranking error it leaves
 
 
 class Treatments:
@@ -110,12 +109,12 @@ def sketch(of: Treatments, rng: Generator, rank: int = RANK) -> Tensor:
     The leading directions V of all c_i (eigenvectors of their Gram matrix) go through J^T and give an orthonormal
     basis Q of images; J Q then gives Q^T ITE_i of every sample at once. Outside of Q lies only what J^T makes of
     the part of c_i outside of V. Its squared norm is taken in proportion to that of the part; the factor is measured
-    on random sums of such parts. Every k-th coordinate is enough to find the directions; the c_i themselves stay whole.
+    on a random sum of such parts. Every k-th coordinate is enough to find the directions; the c_i stay whole.
     The tensors of c_i (layers) count in the Gram matrix by what J^T makes of them, which one random J z tells:
     E <(J z)_l, c_il>^2 = |J_l^T c_il|^2. Under a trained network the last layer has the largest c_i and hardly moves
-    the images. 2 x rank + 3 products in all instead of N; where that is no gain, `exact` is taken instead.
+    the images. 2 x rank + 2 products in all instead of N; where that is no gain, `exact` is taken instead.
     """
-    if 2 * rank + GAINS + 1 >= len(of):
+    if 2 * rank + 2 >= len(of):
         return exact(of, rng)
     flat = [part.flatten(1) for part in of.cotangents]
     some = [part[:, :: -(-part.shape[1] // COORDINATES)] for part in flat]
@@ -128,11 +127,11 @@ def sketch(of: Treatments, rng: Generator, rank: int = RANK) -> Tensor:
     basis = torch.linalg.qr(images.T).Q
     inside = _components(of, basis.T).square().sum(1)
     outside = torch.eye(len(of), device=gram.device) - leading @ leading.T
-    signs = torch.randint(0, 2, (GAINS, len(of)), generator=rng, device=rng.device).to(gram) * 2 - 1
-    sums = signs @ outside
-    left = of.mixtures(sums)
-    left = left - left @ basis @ basis.T
-    gain = (left.square().sum(1) / ((sums @ gram) * sums).sum(1).clamp_min(1e-30)).mean()
+    signs = torch.randint(0, 2, (len(of),), generator=rng, device=rng.device).to(gram) * 2 - 1
+    total = outside @ signs
+    left = of.mixtures(total[None])[0]
+    left = left - basis @ (basis.T @ left)
+    gain = left.square().sum() / (total @ gram @ total).clamp_min(1e-30)
     rest = ((outside @ gram) * outside).sum(1).clamp_min(0)
     return (inside + gain * rest).sqrt()
 
