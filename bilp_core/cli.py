@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
 from .errors import InputError
-from .files import atomic, check_output
+from .files import Unfinished, atomic, check_output
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -83,13 +83,13 @@ def _score(args: argparse.Namespace) -> None:
     options = _settings(args.set)
     resolve(args.indicator, "", options)  # a misspelt option should not wait for the data
     train = _load(args).train.to(device())
-    with Progress(args.indicator) as bar:
-        unfinished = cache_home() / "unfinished"
-        scores = score(train, args.indicator, seed=args.seed, progress=bar, unfinished=unfinished, **options)
     settings = {"indicator": args.indicator, "options": resolve(args.indicator, train.name, options)}
     about = json.dumps({**settings, "data": train.name, "seed": args.seed})
-    with atomic(out) as path:
-        np.savez(path, scores=scores.numpy(), labels=train.labels.cpu().numpy(), settings=np.array(about))
+    with Unfinished(cache_home() / "unfinished") as unfinished:
+        with Progress(args.indicator) as bar:
+            scores = score(train, args.indicator, seed=args.seed, progress=bar, unfinished=unfinished, **options)
+        with atomic(out) as path:
+            np.savez(path, scores=scores.numpy(), labels=train.labels.cpu().numpy(), settings=np.array(about))
     print(f"{out}: {len(scores)} scores, from {scores.min():.4g} to {scores.max():.4g}")
 
 
@@ -154,14 +154,15 @@ def _distill(args: argparse.Namespace) -> None:
     train = method.whitened(train.to(place), args.ipc)
     if kept is not None:
         train = train.subset(kept)
-    with Progress(args.method) as bar:
-        made = distill.distill(
-            method, train, args.ipc,
-            network=args.network, init=args.init, seed=args.seed, adaptive=adaptive, progress=bar,
-            unfinished=cache_home() / "unfinished",
-        )  # fmt: skip
-    made = replace(made, meta={**made.meta, "provenance": provenance(place)})
-    made.save(out)
+    with Unfinished(cache_home() / "unfinished") as unfinished:
+        with Progress(args.method) as bar:
+            made = distill.distill(
+                method, train, args.ipc,
+                network=args.network, init=args.init, seed=args.seed, adaptive=adaptive, progress=bar,
+                unfinished=unfinished,
+            )  # fmt: skip
+        made = replace(made, meta={**made.meta, "provenance": provenance(place)})
+        made.save(out)
     with atomic(picture) as path:
         made.grid().save(path)
     print(f"{out}: {len(made.images)} images; {picture} shows them, one row a class")

@@ -1,13 +1,14 @@
-"""Writing files so that nobody ever meets half of one."""
+"""Writing files so that nobody ever meets half of one, and keeping what a stopped job had done."""
 
 import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from bilp_core.errors import InputError
 
@@ -33,6 +34,35 @@ def atomic(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class Unfinished:
+    """A folder where jobs keep what they have done, so that a stopped one goes on where it was.
+
+        with Unfinished(folder) as unfinished:
+            distill(..., unfinished=unfinished).save(path)
+
+    What the block's jobs kept is removed when it ends without an exception: only then are their results stored.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._given: list[Path] = []
+
+    def path(self, name: str) -> Path:
+        """For a job of this block: the file or folder `name`, its own."""
+        self._given.append(self.folder / name)
+        return self._given[-1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for path in self._given if kind is None else ():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def check_output(path: str | Path, suffix: str | None = None) -> Path:

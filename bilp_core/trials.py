@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__, engines, files, paths
 from .errors import InputError
-from .files import atomic
+from .files import Unfinished, atomic
 from .progress import Progress, Report
 
 if TYPE_CHECKING:
@@ -631,10 +631,11 @@ def compute_scores(trial: Trial, where: str) -> None:
     if store.scores(trial.score_key) is not None:  # another process was quicker
         return
     train = _data(trial.data, trial.size).train.to(device())
-    scores, seconds = timed_score(
-        train, trial.criterion, progress=engines.report, unfinished=store.unfinished, **trial.score
-    )
-    store.put_scores(trial.score_key, scores.numpy(), train.labels.cpu().numpy(), seconds)
+    with Unfinished(store.unfinished) as unfinished:
+        scores, seconds = timed_score(
+            train, trial.criterion, progress=engines.report, unfinished=unfinished, **trial.score
+        )
+        store.put_scores(trial.score_key, scores.numpy(), train.labels.cpu().numpy(), seconds)
 
 
 def kept_indices(trial: Trial, train: ImageData, store: Store) -> Tensor:
@@ -677,11 +678,12 @@ def make_synthetic(trial: Trial, where: str) -> SyntheticSet:
     if stored is not None:
         return stored
     method, train = _prepared(trial, store)
-    made = distill.distill(
-        method, train, trial.ipc, network=trial.network, init=trial.init, seed=trial.seed,
-        adaptive=adaptive_of(trial), home=store.stages, progress=_part(0, 2), unfinished=store.unfinished,
-    )  # fmt: skip
-    made.save(store.synthetic_path(trial.synthetic_key))
+    with Unfinished(store.unfinished) as unfinished:
+        made = distill.distill(
+            method, train, trial.ipc, network=trial.network, init=trial.init, seed=trial.seed,
+            adaptive=adaptive_of(trial), home=store.stages, progress=_part(0, 2), unfinished=unfinished,
+        )  # fmt: skip
+        made.save(store.synthetic_path(trial.synthetic_key))
     return made
 
 

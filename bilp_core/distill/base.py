@@ -20,11 +20,12 @@ from .. import augment, ite, zca
 from ..adaptive import Adaptive, RunningNormal
 from ..data import ImageData, fingerprint
 from ..errors import InputError
+from ..files import Unfinished
 from ..formation import Formation
 from ..networks import initialise, network
 from ..synthetic import INITS, SyntheticSet, initial, middle_grey
 from ..training import compiled, split
-from .unfinished import Unfinished
+from .state import State
 
 Progress = Callable[[int, int, str], None]
 
@@ -387,7 +388,7 @@ def distill(
     adaptive: Adaptive | None = None,
     home: str | Path | None = None,
     progress: Progress | None = None,
-    unfinished: str | Path | None = None,
+    unfinished: Unfinished | None = None,
 ) -> SyntheticSet:
     """Distil `data` (already pruned) into `ipc` images a class.
 
@@ -395,8 +396,7 @@ def distill(
     init : where the images start, the method's own default if None; see `inits` and `start` of the method.
     adaptive : prune real batches by ITE as well; only for methods and networks that `check_adaptive` lets pass.
     home : folder for what a first stage makes (experts), which later calls reuse; that of the store if None.
-    unfinished : folder for the state of a run that is stopped, kept once a minute, from which the same call goes on
-        to the same result; None keeps none.
+    unfinished : keeps the state once a minute, from which the same call goes on to the same result if it is stopped.
     All randomness follows from `seed`; the same seed on the same machine gives the same set.
     Raises InputError for what cannot work, Diverged when the loss stops being finite.
     """
@@ -412,7 +412,7 @@ def distill(
         "adaptive": asdict(adaptive) if adaptive else None,
         "device": data.device.type,
     }
-    kept = Unfinished(unfinished, {**settings, "data": fingerprint(data)} if unfinished else {})
+    kept = State(unfinished, {**settings, "data": fingerprint(data)} if unfinished else {})
     rng = torch.Generator(data.device).manual_seed(seed)
     start = method.start(data, ipc, init, rng, network)
     run = Run(method, data, start, network, rng, adaptive)
@@ -455,5 +455,4 @@ def distill(
     }
     if adaptive:
         meta["adaptive"] = {**asdict(adaptive), "dropped": run.batches.dropped / max(run.batches.seen, 1)}
-    kept.clear()
     return SyntheticSet(images, labels, data.classes, data.mean, data.std, meta, method.formation(), data.whitening)

@@ -6,7 +6,6 @@ trials and the generic tests follow from the registry.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ..data import ImageData, fingerprint
 from ..errors import InputError
+from ..files import Unfinished
 from ..options import merged
 from . import coresets, early_loss, el2n, forgetting, grand, loss, margin, monte_carlo, uniform
 from .base import Indicator, Progress
@@ -79,14 +79,13 @@ def score(
     *,
     seed: int = 0,
     progress: Progress | None = None,
-    unfinished: Path | None = None,
+    unfinished: Unfinished | None = None,
     **options: Any,
 ) -> Tensor:
     """Score every sample of `data`: float32 [N] on the CPU, finite, larger = harder.
 
     options : those of the indicator (`options_of`), defaults by data set.
-    unfinished : a folder for the finished trials of a job that is stopped, from which the same call goes on; they
-        are removed once the scores are there.
+    unfinished : keeps the trials that are finished, from which the same call goes on if it is stopped.
     Raises InputError for an unknown indicator or option, FloatingPointError if a probe diverges.
     """
     return timed_score(data, name, seed=seed, progress=progress, unfinished=unfinished, **options)[0]
@@ -98,7 +97,7 @@ def timed_score(
     *,
     seed: int = 0,
     progress: Progress | None = None,
-    unfinished: Path | None = None,
+    unfinished: Unfinished | None = None,
     **options: Any,
 ) -> tuple[Tensor, float]:
     """`score`, and the seconds it took; of a stopped job, with those of the parts that were finished before."""
@@ -109,7 +108,6 @@ def timed_score(
     if indicator.parts:
         settings["finished"] = finished
     scores = _checked(name, data, indicator.compute(data, seed, progress, **settings))
-    finished.clear()
     return scores, finished.seconds
 
 

@@ -1,30 +1,29 @@
 """Finished parts of a long job, one file each, so that a stopped job goes on where it was."""
 
-import shutil
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import __version__
-from ..files import atomic, key
+from ..files import Unfinished, atomic, key
 
 FORMAT = 1  # raised when a part's numbers would no longer be what this library gives
 
 
 class Finished:
-    """The parts of one job: part k is a few named tensors, and the seconds they took. Without a folder nothing is kept.
+    """The parts of one job: part k is a few named tensors, and the seconds they took. Nothing is kept
+    without a place for unfinished jobs.
 
-    folder   : of all such jobs. settings : all that decides the numbers, JSON values.
+    settings : all that decides the numbers, JSON values.
     Several processes may work on the same job; files are written whole, and a damaged one counts as absent.
     """
 
-    def __init__(self, folder: Path | None = None, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, unfinished: Unfinished | None = None, settings: Mapping[str, Any] | None = None) -> None:
         about = {"format": FORMAT, "versions": [__version__, torch.__version__], **(settings or {})}
-        self.folder = folder / key(about) if folder else None
+        self.folder = unfinished.path(key(about)) if unfinished else None
         self.start = self.mark = time.perf_counter()
         self.earlier = 0.0
 
@@ -60,8 +59,3 @@ class Finished:
         except (FileNotFoundError, SafetensorError):
             if self.folder.exists():  # else another process was quicker with the job, and has cleared it
                 raise
-
-    def clear(self) -> None:
-        """The job is done: its result is kept elsewhere."""
-        if self.folder:
-            shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,10 +1,13 @@
 """Distillations that were stopped go on, to the very set that they would have given at once."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from bilp_core.adaptive import Adaptive
-from bilp_core.distill import METHODS, distill, unfinished
+from bilp_core.distill import METHODS, distill, state
+from bilp_core.files import Unfinished
 
 from .common import NET, short
 
@@ -27,7 +30,8 @@ def made(name, adaptive, data, folder, stop_after=ROUNDS, seen=None, **settings)
     options = {"frepo": {"image_lr": 0.02}, "dc": {"inner": 2}, "dsa": {"inner": 2}}.get(name, {})
     method = short(name, iterations=ROUNDS, **options)
     settings = {"network": network, "init": "random" if name == "idc" else None, "seed": 0, **settings}
-    return distill(method, data, 2, adaptive=adaptive, progress=progress, unfinished=folder, **settings)
+    with Unfinished(folder) if folder else nullcontext() as unfinished:
+        return distill(method, data, 2, adaptive=adaptive, progress=progress, unfinished=unfinished, **settings)
 
 
 @pytest.fixture
@@ -37,8 +41,8 @@ def folder(tmp_path):
 
 @pytest.fixture(autouse=True)
 def always_due(monkeypatch):
-    monkeypatch.setattr(unfinished, "EVERY", 0)
-    monkeypatch.setattr(unfinished, "SHARE", 1e9)
+    monkeypatch.setattr(state, "EVERY", 0)
+    monkeypatch.setattr(state, "SHARE", 1e9)
 
 
 @pytest.mark.parametrize(("name", "adaptive"), CASES)
@@ -61,8 +65,8 @@ def test_time_counts_from_the_first_start(data, folder, monkeypatch):
     with pytest.raises(Stopped):
         made("dm", None, data, folder, stop_after=2)
     (file,) = folder.iterdir()
-    state = torch.load(file, weights_only=True)
-    torch.save({**state, "seconds": 1000.0}, file)
+    kept = torch.load(file, weights_only=True)
+    torch.save({**kept, "seconds": 1000.0}, file)
     assert 1000 < made("dm", None, data, folder).meta["seconds"] < 1100
 
 
@@ -96,7 +100,16 @@ def test_a_damaged_file_starts_anew_and_says_so(damage, data, folder):
 
 
 def test_nothing_is_kept_before_it_is_due(data, folder, monkeypatch):
-    monkeypatch.setattr(unfinished, "EVERY", 3600)
+    monkeypatch.setattr(state, "EVERY", 3600)
     with pytest.raises(Stopped):
         made("dm", None, data, folder, stop_after=2)
     assert not folder.exists()
+
+
+def test_a_set_that_was_not_stored_is_not_lost(data, folder):
+    seen, method = [], short("dm", iterations=ROUNDS)
+    distill(method, data, 2, network=NET, unfinished=Unfinished(folder))
+    with Unfinished(folder) as unfinished:
+        distill(method, data, 2, network=NET, unfinished=unfinished, progress=lambda done, *_: seen.append(done))
+    assert seen == [ROUNDS]
+    assert not list(folder.iterdir())

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -6,12 +7,18 @@ import torch
 
 from bilp_core import zca
 from bilp_core.data import fingerprint
+from bilp_core.files import Unfinished
 from bilp_core.indicators import recording, score, timed_score
 from bilp_core.indicators.finished import Finished
 
 from .common import PROBED, awkward
 
 OPTIONS = {**PROBED, "trials": 3, "together": 1}
+
+
+def scores_of(data, folder, name="loss", **options):
+    with Unfinished(folder) as unfinished:
+        return score(data, name, unfinished=unfinished, **({**OPTIONS, **options} if name == "loss" else options))
 
 
 def stopped(folder):
@@ -22,7 +29,7 @@ def stopped(folder):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        score(awkward(), "loss", progress=progress, unfinished=folder, **OPTIONS)
+        scores_of(awkward(), folder, progress=progress)
 
 
 @pytest.fixture
@@ -37,10 +44,17 @@ def test_a_stopped_job_goes_on(tmp_path, trained):
     stopped(tmp_path)
     assert len(list(tmp_path.glob("*/*.safetensors"))) == 2
     trained.clear()
-    scores = score(awkward(), "loss", unfinished=tmp_path, **OPTIONS)
+    scores = scores_of(awkward(), tmp_path)
     assert sum(trained) == 1
     assert torch.equal(scores, score(awkward(), "loss", **OPTIONS))
     assert not list(tmp_path.iterdir())  # nothing is left behind
+
+
+def test_scores_that_were_not_stored_are_not_lost(tmp_path, trained):
+    score(awkward(), "loss", unfinished=Unfinished(tmp_path), **OPTIONS)
+    trained.clear()
+    scores_of(awkward(), tmp_path)
+    assert sum(trained) == 0
 
 
 def test_the_seconds_of_a_stopped_job_count(tmp_path, monkeypatch):
@@ -55,7 +69,7 @@ def test_the_seconds_of_a_stopped_job_count(tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "_train", slow)
     stopped(tmp_path)
     clock[0] += 1000  # nobody works
-    _, seconds = timed_score(awkward(), "loss", unfinished=tmp_path, **OPTIONS)
+    _, seconds = timed_score(awkward(), "loss", unfinished=Unfinished(tmp_path), **OPTIONS)
     assert seconds == 30
 
 
@@ -67,9 +81,9 @@ def test_grand_goes_on_too(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        score(awkward(), "grand", progress=progress, unfinished=tmp_path, **options)
+        scores_of(awkward(), tmp_path, "grand", progress=progress, **options)
     seen = []
-    scores = score(awkward(), "grand", progress=lambda done, *_: seen.append(done), unfinished=tmp_path, **options)
+    scores = scores_of(awkward(), tmp_path, "grand", progress=lambda done, *_: seen.append(done), **options)
     assert seen == [3 * 41]
     assert torch.equal(scores, score(awkward(), "grand", **options))
 
@@ -78,14 +92,14 @@ def test_grand_goes_on_too(tmp_path):
 def test_other_settings_are_another_job(change, tmp_path, trained):
     stopped(tmp_path)
     trained.clear()
-    score(awkward(), "loss", unfinished=tmp_path, **{**OPTIONS, **change})
+    scores_of(awkward(), tmp_path, **change)
     assert sum(trained) == 3
 
 
 def test_other_data_are_another_job(tmp_path, trained):
     stopped(tmp_path)
     trained.clear()
-    score(awkward(seed=1), "loss", unfinished=tmp_path, **OPTIONS)
+    scores_of(awkward(seed=1), tmp_path)
     assert sum(trained) == 3
     data = awkward()
     data.labels[5] = 1
@@ -102,10 +116,10 @@ def test_a_whitening_counts_by_what_it_was_fitted_on():
 
 
 def test_another_process_clears_the_job(tmp_path, monkeypatch):
-    parts, save = Finished(tmp_path, {"a": 1}), safetensors.torch.save_file
+    parts, save = Finished(Unfinished(tmp_path), {"a": 1}), safetensors.torch.save_file
 
     def late(tensors, path):
-        parts.clear()
+        shutil.rmtree(parts.folder)
         save(tensors, path)
 
     monkeypatch.setattr(safetensors.torch, "save_file", late)
@@ -121,13 +135,12 @@ def test_a_damaged_part_is_made_again(tmp_path, trained):
     (part,) = tmp_path.glob("*/1.safetensors")
     part.write_bytes(part.read_bytes()[:50])
     trained.clear()
-    scores = score(awkward(), "loss", unfinished=tmp_path, **OPTIONS)
+    scores = scores_of(awkward(), tmp_path)
     assert sum(trained) == 2
     assert torch.equal(scores, score(awkward(), "loss", **OPTIONS))
 
 
-def test_without_a_folder_nothing_is_kept():
+def test_without_a_place_nothing_is_kept():
     parts = Finished()
     parts.put(0, {"a": torch.ones(2)})
     assert parts.get(0) is None
-    parts.clear()

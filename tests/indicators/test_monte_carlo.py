@@ -4,6 +4,7 @@ import torch
 from bilp_core import distill, zca
 from bilp_core.data import ImageData
 from bilp_core.errors import InputError
+from bilp_core.files import Unfinished
 from bilp_core.indicators import monte_carlo, score
 from bilp_core.indicators.monte_carlo import draw, utilities
 from bilp_core.synthetic import SyntheticSet
@@ -102,9 +103,9 @@ def test_it_goes_on_where_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr(monte_carlo, "class_accuracies", stops)
     with pytest.raises(KeyboardInterrupt):
-        score(awkward(), "monte-carlo", unfinished=tmp_path, **SMALL)
+        score(awkward(), "monte-carlo", unfinished=Unfinished(tmp_path), **SMALL)
     seen.clear()
-    scores = score(awkward(), "monte-carlo", unfinished=tmp_path, **SMALL)
+    scores = score(awkward(), "monte-carlo", unfinished=Unfinished(tmp_path), **SMALL)
     assert len(seen) == 1
     monkeypatch.setattr(monte_carlo, "class_accuracies", real)
     assert torch.equal(scores, score(awkward(), "monte-carlo", **SMALL))

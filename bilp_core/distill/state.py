@@ -1,32 +1,31 @@
-"""Distillations that were stopped: their state in a file, from which the same call goes on."""
+"""The state of a distillation, kept in a file from which a stopped one goes on."""
 
 import pickle
 import time
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from .. import __version__, speed
-from ..files import atomic, key
+from ..files import Unfinished, atomic, key
 
-FORMAT = 1  # raised when a state would no longer lead to what this library gives
+FORMAT = 2  # raised when a state would no longer lead to what this library gives
 EVERY = 60.0  # seconds between two states, at least
 SHARE = 0.05  # of the time, at most, for keeping them
 
 
-class Unfinished:
-    """Where the state of one distillation is kept. Without a folder nothing is.
+class State:
+    """Where the state of one distillation is kept; nowhere without a place for unfinished jobs.
 
-    folder   : of all such files. settings : all that decides the result, JSON values; a change of one starts anew.
+    settings : all that decides the result, JSON values; a change of one starts anew.
     Several processes may do the same distillation: whatever state is found is one that each of them comes through.
     """
 
-    def __init__(self, folder: str | Path | None, settings: Mapping[str, Any]) -> None:
+    def __init__(self, unfinished: Unfinished | None, settings: Mapping[str, Any]) -> None:
         about = {"format": FORMAT, "versions": [__version__, torch.__version__], "speed": speed.mode(), **settings}
-        self.path = Path(folder) / f"distillation-{key(about)}.pt" if folder else None
+        self.path = unfinished.path(f"distillation-{key(about)}.pt") if unfinished else None
         self.start = self.mark = time.perf_counter()
         self.pause, self.earlier = EVERY, 0.0
 
@@ -58,8 +57,3 @@ class Unfinished:
             torch.save({"state": state, "seconds": self.seconds}, path)
         self.mark = time.perf_counter()
         self.pause = max(EVERY, (self.mark - begin) / SHARE)
-
-    def clear(self) -> None:
-        """It is done: the caller keeps the result."""
-        if self.path:
-            self.path.unlink(missing_ok=True)
