@@ -17,8 +17,9 @@ SHARE = 0.05  # of the time, at most, for keeping them
 
 
 class State:
-    """Where the state of one distillation is kept; nowhere without a place for unfinished jobs.
+    """Where the state of one distillation is kept.
 
+    unfinished : the place for it; without one nothing is kept.
     settings : all that decides the result, JSON values; a change of one starts anew.
     Several processes may do the same distillation: whatever state is found is one that each of them comes through.
     """

@@ -14,9 +14,9 @@ FORMAT = 1  # raised when a part's numbers would no longer be what this library 
 
 
 class Finished:
-    """The parts of one job: part k is a few named tensors, and the seconds they took. Nothing is kept
-    without a place for unfinished jobs.
+    """The parts of one job: part k is a few named tensors, and the seconds they took.
 
+    unfinished : the place for them; without one nothing is kept.
     settings : all that decides the numbers, JSON values.
     Several processes may work on the same job; files are written whole, and a damaged one counts as absent.
     """

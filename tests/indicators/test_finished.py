@@ -16,9 +16,9 @@ from .common import PROBED, awkward
 OPTIONS = {**PROBED, "trials": 3, "together": 1}
 
 
-def scores_of(data, folder, name="loss", **options):
+def scores_of(data, folder, **options):
     with Unfinished(folder) as unfinished:
-        return score(data, name, unfinished=unfinished, **({**OPTIONS, **options} if name == "loss" else options))
+        return score(data, "loss", unfinished=unfinished, **{**OPTIONS, **options})
 
 
 def stopped(folder):
@@ -74,16 +74,16 @@ def test_the_seconds_of_a_stopped_job_count(tmp_path, monkeypatch):
 
 
 def test_grand_goes_on_too(tmp_path):
-    options = {"trials": 3, "network": "mlp"}
+    options, kept = {"trials": 3, "network": "mlp"}, Unfinished(tmp_path)
 
     def progress(done, total, note):
         if done > 2 * 41:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        scores_of(awkward(), tmp_path, "grand", progress=progress, **options)
+        score(awkward(), "grand", progress=progress, unfinished=kept, **options)
     seen = []
-    scores = scores_of(awkward(), tmp_path, "grand", progress=lambda done, *_: seen.append(done), **options)
+    scores = score(awkward(), "grand", progress=lambda done, *_: seen.append(done), unfinished=kept, **options)
     assert seen == [3 * 41]
     assert torch.equal(scores, score(awkward(), "grand", **options))
 
