@@ -10,6 +10,7 @@ No mode changes a random draw. No key of the store has the mode in it, so that c
 for each.
 """
 
+import ctypes
 import os
 
 import torch
@@ -27,10 +28,25 @@ def mode() -> str:
     return found
 
 
-def prepare() -> None:
-    """Set what PyTorch keeps for the whole process."""
+def prepare(device: str) -> None:
+    """Set what holds for the whole process, which will work on `device` (cpu or cuda)."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = mode() != "plain"
+    if device == "cpu":
+        keep_memory()
+
+
+def keep_memory() -> None:
+    """Have glibc keep what is freed for the next request, until the process ends; elsewhere nothing happens.
+
+    By default it returns each large block to the kernel, which clears it page by page when the next batch asks for
+    it: almost half of the time of a training on a CPU. The most memory that is held at one time grows by a quarter.
+    """
+    mmap_max, trim_threshold = -4, -1  # as malloc.h numbers them
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, -1)
 
 
 def autocast(device: torch.device, allowed: bool) -> torch.autocast:

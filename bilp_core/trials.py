@@ -599,13 +599,14 @@ def device() -> str:
 
     from . import speed
 
-    speed.prepare()
     wanted = os.environ.get("BILP_DEVICE", "auto")
     if wanted not in ("auto", "cpu", "cuda"):
         raise InputError(f"BILP_DEVICE = {wanted!r}: must be auto, cpu or cuda")
     if wanted == "cuda" and not torch.cuda.is_available():
         raise InputError("BILP_DEVICE = 'cuda', but PyTorch sees no GPU here")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+    place = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+    speed.prepare(place)
+    return place
 
 
 @lru_cache(maxsize=2)

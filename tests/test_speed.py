@@ -1,5 +1,10 @@
 """What trades digits for time: the switch, and that bfloat16 changes no result beyond a stated tolerance."""
 
+import platform
+import subprocess
+import sys
+import textwrap
+
 import pytest
 import torch
 
@@ -33,13 +38,13 @@ def test_plain_turns_everything_off(monkeypatch, ensemble):
     monkeypatch.setenv("BILP_COMPILE", "1")
     function = torch.sin
     assert compiled(function, 1e12, torch.device("cpu")) is function
-    speed.prepare()
+    speed.prepare("cpu")
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
     images = torch.rand(4, 1, 8, 8)
     plain = ensemble.logits(images)
     monkeypatch.setenv("BILP_SPEED", "auto")
-    speed.prepare()
+    speed.prepare("cpu")
     assert torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
     torch.testing.assert_close(ensemble.logits(images), plain, rtol=0, atol=0)
@@ -71,3 +76,24 @@ def test_mixed_precision_changes_neither_accuracy_nor_ranking(monkeypatch):
     assert found["plain"] > 0.8
     assert abs(found["mixed"] - found["plain"]) <= TOLERANCE
     assert torch.corrcoef(torch.stack(list(ranks.values())))[0, 1] > 0.99
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone gives memory back at once")
+@pytest.mark.parametrize("keep", [False, True])
+def test_freed_memory_is_kept_for_the_next_batch(keep):
+    """How often the kernel has to give pages to a process of its own that asks for the same block again and again."""
+    code = f"""
+        import resource, torch
+        from bilp_core import speed
+        if {keep}:
+            speed.prepare("cpu")
+        for _ in range(32):  # until small blocks have found their places
+            torch.ones(2 ** 24)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(8):
+            torch.ones(2 ** 24)  # 64 MiB, more than glibc learns to keep
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    faults = int(done.stdout)
+    assert faults < 8 if keep else faults >= 8 * 32  # a page is 2 MiB at most
