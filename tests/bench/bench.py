@@ -4,7 +4,8 @@
 
 The rows `adaptive-*` set steps with adaptive pruning (Table 12's settings for IPC 1) beside the same steps without;
 `ite-*` the sketched ITE of a batch beside the definition, which recomputes the loss without each sample;
-`loss-5-trials` the loss indicator (5 trials of 3 epochs, 2,000 images) beside five plain trainings with a DataLoader.
+`loss-5-trials` the loss indicator (5 trials of 3 epochs, 2,000 images) beside five plain trainings with a DataLoader;
+`mixed-loss` the loss indicator (2 trials of 3 epochs, 5,120 images) with BILP_SPEED=mixed beside the same with auto.
 
 The rows `select-*` set coreset selection, from features and logits to the order of the samples, beside CORDS, which
 is asked for 30 % of the samples of the same linear layer. CRAIG and GLISTER here order all of them.
@@ -21,6 +22,7 @@ import argparse
 import csv
 import importlib
 import logging
+import os
 import statistics
 import sys
 import time
@@ -33,7 +35,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from bilp_core import coresets, ite_study, trials
+from bilp_core import coresets, ite_study, speed, trials
 from bilp_core.adaptive import Adaptive
 from bilp_core.data import ImageData, load
 from bilp_core.distill import make
@@ -83,6 +85,17 @@ def ite_of_a_batch(name: str, data: ImageData, variant: str, **options: object) 
 
 def loss_scores(data: ImageData, trials: int, epochs: int) -> Callable[[], object]:
     return lambda: score(data, "loss", trials=trials, epochs=epochs, batch=512)
+
+
+def loss_scores_at(speed_mode: str, data: ImageData) -> Callable[[], object]:
+    def run() -> None:
+        os.environ["BILP_SPEED"] = speed_mode
+        try:
+            score(data, "loss", trials=2, epochs=3, batch=128)
+        finally:
+            del os.environ["BILP_SPEED"]
+
+    return run
 
 
 def plain_losses(data: ImageData, trials: int, epochs: int) -> Callable[[], object]:
@@ -311,6 +324,7 @@ def main() -> None:
             parser.error("--clock cpu measures a CPU: give --device cpu")
         torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
+    speed.prepare(args.device)  # both sides have what it brings
 
     data, test = cifar_shaped(512, args.device), cifar_shaped(1000, args.device)
     device = data.device
@@ -347,6 +361,8 @@ def main() -> None:
         bench(f"ite-{name}", sketched, defined, 1, warm=[ite_of_a_batch(name, data, v, batch=32) for v in variants])
     few = cifar_shaped(200, args.device)
     bench("loss-5-trials", loss_scores(few, 5, 3), plain_losses(few, 5, 3), max(1, args.runs // 4))
+    mixed, auto = (loss_scores_at(mode, data) for mode in ("mixed", "auto"))
+    bench("mixed-loss", mixed, auto, max(1, args.runs // 4))
     selection = Selection(device)
     theirs = Cords(args.cords, selection) if args.cords else None
     for name in ("craig", "gradmatch", "glister"):
