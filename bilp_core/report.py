@@ -34,7 +34,8 @@ from bilp_core.trials import Trial
 
 NOT_RUN = "not run yet"
 ABSENT = "–"
-BENCH, ITE = "bench.csv", "ite.csv"  # lie beside the records, but are none; curves/ holds loss curves
+# Files that lie beside the records, but are none; curves/ holds loss curves.
+MEASUREMENTS = ("bench", "ite", "selection")
 
 
 # ---------------------------------------------------------------- reading
@@ -64,7 +65,7 @@ def committed(**where: Any) -> pd.DataFrame:
 
     A setting that did not exist yet when a record was made has the default it then got.
     """
-    records = _read_all(root() / "book" / "results", skip=(BENCH, ITE))
+    records = _read_all(root() / "book" / "results", skip=MEASUREMENTS)
     for field in fields(Trial):
         if not records.empty and field.default not in (MISSING, None):
             column = records[field.name] if field.name in records else pd.Series(field.default, records.index)
@@ -72,9 +73,14 @@ def committed(**where: Any) -> pd.DataFrame:
     return _filter(records, where)
 
 
-def ite_errors() -> pd.DataFrame:
-    """Our measurements of the ITE's variants in `book/results/ite.csv`; empty where none was committed."""
-    path = root() / "book" / "results" / ITE
+def measurements(name: str) -> pd.DataFrame:
+    """What we committed as `book/results/{name}.csv`, empty where that was not run yet; names: `MEASUREMENTS`.
+
+    bench : timings. ite : ranking errors of the ITE's variants. selection : what coresets take at full size.
+    """
+    if name not in MEASUREMENTS:
+        raise InputError(f"measurements {name!r}: must be one of {', '.join(MEASUREMENTS)}")
+    path = root() / "book" / "results" / f"{name}.csv"
     return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
@@ -84,14 +90,8 @@ def committed_curves() -> pd.DataFrame:
     return frame if not frame.empty else pd.DataFrame(columns=["key", "network", "epoch", "split", "loss", "accuracy"])
 
 
-def benchmarks() -> pd.DataFrame:
-    """Our timings in `book/results/bench.csv`; empty where none was committed."""
-    path = root() / "book" / "results" / BENCH
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
-
-
 def _read_all(folder, skip: Iterable[str]) -> pd.DataFrame:
-    frames = [pd.read_csv(path) for path in sorted(folder.glob("*.csv")) if path.name not in skip]
+    frames = [pd.read_csv(path) for path in sorted(folder.glob("*.csv")) if path.stem not in skip]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 

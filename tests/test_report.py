@@ -111,11 +111,13 @@ def test_committed_is_empty_before_any_run_and_leaves_timings_out(project, grid)
     grid.assign(stratum=[3, *[None] * (len(grid) - 1)]).to_csv(results / "redundancy.csv", index=False)
     assert len(report.committed(stratum=None)) == len(grid) - 1
     assert len(report.committed(stratum=[3, None])) == len(grid)
-    assert report.benchmarks()["name"].tolist() == ["dm step"]
-    assert report.ite_errors().empty
+    assert report.measurements("bench")["name"].tolist() == ["dm step"]
+    assert report.measurements("ite").empty
     pd.DataFrame({"variant": ["sketch"]}).to_csv(results / "ite.csv", index=False)
-    assert report.ite_errors()["variant"].tolist() == ["sketch"]
+    assert report.measurements("ite")["variant"].tolist() == ["sketch"]
     assert len(report.committed()) == len(grid)
+    with pytest.raises(InputError, match="'speed': must be one of bench, ite, selection"):
+        report.measurements("speed")
 
 
 def test_committed_curves_lie_beside_the_records(project, grid):
