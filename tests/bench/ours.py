@@ -1,0 +1,111 @@
+"""Our side of the rows: each function builds, on data in CIFAR-10's shapes, what is timed."""
+
+import os
+from collections.abc import Callable
+
+import torch
+
+from bilp_core import coresets, ite_study
+from bilp_core.adaptive import Adaptive
+from bilp_core.data import ImageData, load
+from bilp_core.distill import make
+from bilp_core.distill.base import Run
+from bilp_core.evaluate import evaluate, protocol
+from bilp_core.indicators import score
+from bilp_core.synthetic import SyntheticSet
+
+SHAPE, CLASSES = (3, 32, 32), 10
+PER_CLASS = 512
+Side = Callable[[], object]  # does once what is timed
+
+
+def cifar_shaped(per_class: int, device: str) -> ImageData:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (CLASSES * per_class, *SHAPE), generator=rng, dtype=torch.uint8)
+    labels = torch.arange(CLASSES).repeat_interleave(per_class)
+    names = tuple(str(c) for c in range(CLASSES))
+    return ImageData(images, labels, names, (0.5,) * 3, (0.25,) * 3, "random", True).to(device)
+
+
+def step(device: str, name: str, adaptive: Adaptive | None = None, steps: int = 1, **options: object) -> Side:
+    data = cifar_shaped(PER_CLASS, device)
+    # so many iterations that compiling pays, as in a real run
+    method = make(name, iterations=100_000, **options).resolved(data, 1)
+    rng = torch.Generator(data.device).manual_seed(0)
+    run = Run(method, data, method.start(data, 1, "noise", rng, "convnet"), "convnet", rng, adaptive)
+    return lambda: [method.step(run) for _ in range(steps)]
+
+
+def ite(device: str, name: str, variant: str, **options: object) -> Side:
+    data = cifar_shaped(PER_CLASS, device)
+    return lambda: ite_study.measure(make(name, **options), data, 10, variants=[variant])
+
+
+def loss(device: str, speed_mode: str = "auto", per_class: int = PER_CLASS, **options: int) -> Side:
+    data = cifar_shaped(per_class, device)
+    os.environ["BILP_SPEED"] = speed_mode
+    return lambda: score(data, "loss", **options)
+
+
+def evaluation(device: str) -> Side:
+    test = cifar_shaped(1000, device)
+    images = torch.randn(CLASSES, *SHAPE, device=device)
+    synthetic = SyntheticSet(images, torch.arange(CLASSES), test.classes, test.mean, test.std)
+    recipe = protocol("dc", test)
+    return lambda: evaluate(synthetic, test, protocol=recipe, repeats=5)
+
+
+def loading(device: str, folder: str) -> Side:
+    return lambda: load(folder).train.to(device)
+
+
+class Selection:
+    """A linear layer on `per_class` random samples of each class, and a tenth as many held out, to choose from."""
+
+    SIZE, SHARE = 128, 0.3
+
+    def __init__(self, device: str, per_class: int = 300) -> None:
+        rng = torch.Generator().manual_seed(0)
+        self.count, held = CLASSES * per_class, CLASSES * per_class // 10
+        self.features = torch.rand(self.count + held, self.SIZE, generator=rng).to(device)
+        self.labels = (torch.arange(self.count + held) % CLASSES).to(device)
+        centres = torch.randn(CLASSES, self.SIZE, generator=rng).to(device)
+        self.features += 0.2 * centres[self.labels]
+        self.model = Linear(0.1 * centres)
+
+    def layer(self) -> coresets.LastLayer:
+        with torch.no_grad():
+            return coresets.LastLayer(self.features, self.model(self.features), self.labels)
+
+    def parts(self) -> tuple[coresets.LastLayer, coresets.LastLayer]:
+        everything = torch.arange(len(self.labels), device=self.labels.device)
+        whole = self.layer()
+        return whole.subset(everything[: self.count]), whole.subset(everything[self.count :])
+
+    def craig(self) -> object:
+        return coresets.craig(self.parts()[0])
+
+    def gradmatch(self) -> object:
+        return coresets.gradmatch(self.parts()[0], self.SHARE)
+
+    def glister(self) -> object:
+        return coresets.taylor_greedy(*self.parts(), eta=0.01, rounds=self.count)
+
+
+class Linear(torch.nn.Module):
+    """As CORDS wants a model: logits and, if asked, the features."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight)
+
+    def forward(self, x: torch.Tensor, last: bool = False, freeze: bool = False):
+        out = x @ self.weight.T
+        return (out, x) if last else out
+
+    def get_embedding_dim(self) -> int:
+        return self.weight.shape[1]
+
+
+def selection(device: str, name: str) -> Side:
+    return getattr(Selection(device), name)
