@@ -14,9 +14,9 @@ is asked for 30 % of the samples of the same linear layer. CRAIG and GLISTER her
 --cords     : a checkout of decile-team/cords; its solvers are imported past its packages, which need much that
               no longer installs. CRAIG there needs apricot-select, on the PYTHONPATH.
 --folder    : an ImageFolder of CIFAR-10; without it loading from the cache is left out.
-Data are random numbers in CIFAR-10's shapes: speed does not depend on what an image shows. Network: ConvNet,
-depth 3, width 128, instance norm. Our process keeps freed memory, as a command of ours does (`speed.prepare`); that of
-another's code is left as PyTorch makes it. Compiling happens in the warm-up and is not counted, as its cost is paid once.
+Data are random numbers in CIFAR-10's shapes: speed does not depend on what an image shows. Network: ConvNet, depth 3,
+width 128, instance norm. Our process keeps freed memory, as our commands do (`speed.prepare`); that of other code is
+left as PyTorch makes it. Compiling happens in the warm-up and is not counted, as its cost is paid once.
 """
 
 import argparse
