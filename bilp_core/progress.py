@@ -30,6 +30,7 @@ class Progress:
         self.stream = stream or sys.stderr
         self.terminal = self.stream.isatty()
         self.start = self.last = time.monotonic()
+        self._first: tuple[float, float] | None = None  # what was done at the first report, which may be much, and when
         self._bar: Any = None
 
     def __enter__(self) -> "Progress":
@@ -40,6 +41,7 @@ class Progress:
             self._bar.close()
 
     def __call__(self, done: float, total: float, note: str = "") -> None:
+        self._first = self._first or (done, time.monotonic())
         if self.terminal:
             self._draw(done, total, note)
         else:
@@ -54,10 +56,13 @@ class Progress:
             self._print(text)
 
     def times(self, done: float, total: float) -> str:
-        """', 8 s elapsed, 2 min 5 s left': the average pace so far, carried on."""
-        elapsed = time.monotonic() - self.start
-        text = f", {duration(elapsed)} elapsed"
-        return f"{text}, {duration(elapsed / done * (total - done))} left" if 0 < done < total else text
+        """', 8 s elapsed, 2 min 5 s left': the average pace since the first report, carried on."""
+        now = time.monotonic()
+        text = f", {duration(now - self.start)} elapsed"
+        before, begin = self._first or (0.0, self.start)
+        if not before < done < total:
+            return text
+        return f"{text}, {duration((now - begin) / (done - before) * (total - done))} left"
 
     def _print(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
@@ -68,7 +73,9 @@ class Progress:
 
             # smoothing=0: the time left follows the average pace, trials differ too much for a recent one.
             layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left{postfix}"
-            self._bar = tqdm(desc=self.label, total=total, file=self.stream, smoothing=0, bar_format=layout)
+            self._bar = tqdm(
+                desc=self.label, total=total, initial=done, file=self.stream, smoothing=0, bar_format=layout
+            )
         self._bar.total = total
         self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(done - self._bar.n)

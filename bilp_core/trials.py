@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from .distill import Distiller
     from .synthetic import SyntheticSet
 
-REVISION = 5  # raised when the library changes so that stored numbers are no longer what it would give
+REVISION = 6  # raised when the library changes so that stored numbers are no longer what it would give
 ADAPTIVE = ("adaptive", "lazy", "tails", "effect")  # the fields of adaptive pruning
 
 

@@ -284,7 +284,9 @@ class Run:
         positions = method.iterations * method.passes(self.ipc) * data.num_classes * self.batches.size
         self._positions = 0 if self.batchnorms else positions * data.shape[1] * data.shape[2]
         self._compiled: dict[Callable, Callable] = {}
-        self.chunk = len(split(data.images[: self.batches.size])[0])  # images of a full part of a full batch
+        # images of a pass, such that the batch of most classes falls into equal parts: one shape is compiled
+        full = int(data.counts().clamp(max=self.batches.size).mode().values)
+        self.chunk = math.ceil(full / len(split(data.images[:full])))
 
     def fresh_network(self) -> None:
         """New random weights, in place."""
@@ -316,7 +318,7 @@ class Run:
         if function not in self._compiled:
             self._compiled[function] = compiled(function, self._positions, images.device)
         call = self._compiled[function]
-        for part in split(images):
+        for part in images.split(self.chunk):
             if len(part) == self.chunk or call is function:
                 yield call(self.net, part, *args)
             elif self.batches.adaptive:
@@ -425,6 +427,8 @@ def distill(
     if found := kept.load():
         run.load_state_dict(found["run"])
         done = found["done"]
+        if progress:
+            progress(done, method.iterations, "goes on")
     every = max(1, method.iterations // 100)
     for iteration in range(done + 1, method.iterations + 1):
         loss = method.step(run)

@@ -11,7 +11,7 @@ import torch
 from .. import __version__, speed
 from ..files import Unfinished, atomic, key
 
-FORMAT = 2  # raised when a state would no longer lead to what this library gives
+FORMAT = 3  # raised when a state would no longer lead to what this library gives
 EVERY = 60.0  # seconds between two states, at least
 SHARE = 0.05  # of the time, at most, for keeping them
 

@@ -198,3 +198,27 @@ def test_options_are_checked():
 def test_an_empty_class_is_refused(data):
     with pytest.raises(InputError, match="class 'c' has no samples left"):
         distill(make("dc", iterations=1), data.subset((data.labels < 2).nonzero().flatten()), 1, network=NET)
+
+
+@pytest.mark.parametrize(
+    ("counts", "parts"),
+    [((50, 50), [50]), ((150, 150), [50, 50, 50]), ((256, 256), [64] * 4), ((100, 100, 7), [50, 50])],
+)
+def test_batches_fall_into_equal_parts_of_one_compiled_shape(counts, parts, monkeypatch):
+    """On a CPU; what did not fall into such parts would run uncompiled."""
+    shapes = []
+
+    def stand_in(function, *_):
+        def call(net, images, *more):
+            shapes.append(len(images))
+            return function(net, images, *more)
+
+        return call
+
+    monkeypatch.setattr("bilp_core.distill.base.compiled", stand_in)
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    images = torch.randint(0, 256, (len(labels), 3, 32, 32), dtype=torch.uint8)
+    data = ImageData(images, labels, tuple("abc"[: len(counts)]), (0.5,) * 3, (0.25,) * 3, "tiny", True)
+    run = a_run(short("dc", batch=256), data)
+    run.method.statistic(run, data.batch(data.of_class(0)), 0, real=True)
+    assert shapes == parts
