@@ -284,8 +284,8 @@ class Run:
         positions = method.iterations * method.passes(self.ipc) * data.num_classes * self.batches.size
         self._positions = 0 if self.batchnorms else positions * data.shape[1] * data.shape[2]
         self._compiled: dict[Callable, Callable] = {}
-        # images of a pass, such that the batch of most classes falls into equal parts: one shape is compiled
-        full = int(data.counts().clamp(max=self.batches.size).mode().values)
+        # images of a pass, such that the largest batch falls into equal parts: one shape is compiled
+        full = min(self.batches.size, max(map(len, self.batches.members)))
         self.chunk = math.ceil(full / len(split(data.images[:full])))
 
     def fresh_network(self) -> None:

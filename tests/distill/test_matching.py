@@ -202,7 +202,13 @@ def test_an_empty_class_is_refused(data):
 
 @pytest.mark.parametrize(
     ("counts", "parts"),
-    [((50, 50), [50]), ((150, 150), [50, 50, 50]), ((256, 256), [64] * 4), ((100, 100, 7), [50, 50])],
+    [
+        ((50, 50), [50]),
+        ((150, 150), [50, 50, 50]),
+        ((256, 256), [64] * 4),
+        ((100, 100, 7), [50, 50]),
+        ((240, 180, 10), [60] * 4),
+    ],
 )
 def test_batches_fall_into_equal_parts_of_one_compiled_shape(counts, parts, monkeypatch):
     """On a CPU; what did not fall into such parts would run uncompiled."""
