@@ -130,7 +130,7 @@ def glister(
     """The held-out samples, which cannot be taken, come last in their class."""
     coresets.check_glister(rounds, scope, gradient)
     held = held_out(data, validation, seed)
-    train = torch.ones(len(data), dtype=torch.bool, device=data.device).index_fill(0, held, False).nonzero().flatten()
+    train = all_but(held, len(data))
     steps = _Steps(progress, data, probe["epochs"])
     layer = last_layer(data, train, seed, steps.trained, **probe)
     chooser = layer.subset(train)
@@ -153,6 +153,11 @@ def held_out(data: ImageData, share: float, seed: int) -> Tensor:
             members[torch.randperm(len(members), generator=rng)[: removed(share, len(members))].to(data.device)]
         )
     return torch.cat(parts).sort().values
+
+
+def all_but(held: Tensor, count: int) -> Tensor:
+    """The indices below `count` that are not in `held`, int64, sorted."""
+    return torch.ones(count, dtype=torch.bool, device=held.device).index_fill(0, held, False).nonzero().flatten()
 
 
 INDICATORS = {

@@ -21,7 +21,7 @@ from bilp_core import coresets, trials
 from bilp_core.coresets.gradmatch import target
 from bilp_core.data import load
 from bilp_core.indicators import options_of
-from bilp_core.indicators.coresets import held_out, last_layer
+from bilp_core.indicators.coresets import all_but, held_out, last_layer
 
 METHODS = ("craig", "gradmatch", "glister", "herding")
 FIELDS = ("data", "method", "samples", "classes", "budget", "seconds", "peak_mb", "left_to_chance", "probe")
@@ -40,7 +40,7 @@ def choose(layer: coresets.LastLayer, method: str, options: dict, held: torch.Te
         orders = coresets.gradmatch(layer, options["budget"], **own)
         sizes = [target(options["budget"], size) for size in sizes]
     else:
-        free = torch.ones(len(layer), dtype=torch.bool).index_fill(0, held, False).nonzero().flatten()
+        free = all_but(held, len(layer))
         own = {name: options[name] for name in ("eta", "rounds", "scope", "gradient")}
         orders = coresets.glister(layer.subset(free), layer.subset(held), **own)
         sizes = [len(free)]
