@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bilp_core import paths
+from bilp_core.utils import paths
 
 ROOT = paths.root()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

@@ -1,145 +1,23 @@
 """Indicators: a data set in, one score a sample out. Larger = harder, always.
 
-A new indicator is a file here with an `INDICATOR`, and an entry in `INDICATORS`: `bilp methods`, `bilp score`, the
-trials and the generic tests follow from the registry.
+A new indicator is a file here with an `INDICATOR`, and an entry in `registry.INDICATORS`: `bilp methods`, `bilp score`,
+the trials and the generic tests follow from the registry.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
-
-import torch
-from torch import Tensor
-
-from ..data import ImageData, fingerprint
-from ..errors import InputError
-from ..files import Unfinished
-from ..options import merged
-from . import coresets, early_loss, el2n, forgetting, grand, loss, margin, monte_carlo, uniform
-from .base import Indicator, Progress
-from .finished import Finished
+from .base import Indicator
 from .loss import empirical_loss
-from .probe import PROBES, Probe, features_of_trained_network, probe_for
-from .recording import Recorded, loss_curves, record
-
-INDICATORS: dict[str, Indicator] = {
-    "random": uniform.INDICATOR,
-    "loss": loss.INDICATOR,
-    "early-loss": early_loss.INDICATOR,
-    "el2n": el2n.INDICATOR,
-    "grand": grand.INDICATOR,
-    "forgetting": forgetting.INDICATOR,
-    "margin": margin.INDICATOR,
-    "monte-carlo": monte_carlo.INDICATOR,
-    **coresets.INDICATORS,
-}
+from .recording import loss_curves
+from .registry import INDICATORS, options_of, resolve
+from .scoring import score, score_together, timed_score
 
 __all__ = [
     "INDICATORS",
-    "PROBES",
     "Indicator",
-    "Probe",
-    "Progress",
     "empirical_loss",
-    "features_of_trained_network",
     "loss_curves",
     "options_of",
-    "probe_for",
     "resolve",
     "score",
     "score_together",
     "timed_score",
 ]
-
-
-def options_of(name: str, data_name: str = "") -> dict[str, Any]:
-    """Options of an indicator with their defaults on a data set. Raises InputError for an unknown name."""
-    if name not in INDICATORS:
-        raise InputError(f"indicator {name!r} is unknown; there are: {', '.join(INDICATORS)}")
-    return INDICATORS[name].options(data_name)
-
-
-def resolve(name: str, data_name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of an indicator, `options` over the defaults; names, types and ranges checked."""
-    settings = merged(f"indicator {name!r}", options_of(name, data_name), options)
-    indicator = INDICATORS[name]
-    for key, value in settings.items():
-        least = indicator.least.get(key, 1 if isinstance(value, int) else 0)
-        if not isinstance(value, str) and not least <= value < float("inf"):
-            raise InputError(f"option {key} = {value!r} of indicator {name!r}: must be finite, at least {least}")
-        if value not in indicator.choices.get(key, (value,)):
-            allowed = ", ".join(indicator.choices[key])
-            raise InputError(f"option {key} = {value!r} of indicator {name!r}: must be one of {allowed}")
-    return settings
-
-
-def score(
-    data: ImageData,
-    name: str,
-    *,
-    seed: int = 0,
-    progress: Progress | None = None,
-    unfinished: Unfinished | None = None,
-    **options: Any,
-) -> Tensor:
-    """Score every sample of `data`: float32 [N] on the CPU, finite, larger = harder.
-
-    options : those of the indicator (`options_of`), defaults by data set.
-    unfinished : keeps the trials that are finished, from which the same call goes on if it is stopped.
-    Raises InputError for an unknown indicator or option, FloatingPointError if a probe diverges.
-    """
-    return timed_score(data, name, seed=seed, progress=progress, unfinished=unfinished, **options)[0]
-
-
-def timed_score(
-    data: ImageData,
-    name: str,
-    *,
-    seed: int = 0,
-    progress: Progress | None = None,
-    unfinished: Unfinished | None = None,
-    **options: Any,
-) -> tuple[Tensor, float]:
-    """`score`, and the seconds it took; of a stopped job, with those of the parts that were finished before."""
-    settings, indicator = resolve(name, data.name, options), INDICATORS[name]
-    about = {"indicator": name, "options": {**settings, "together": 0}, "seed": seed}
-    kept = unfinished if indicator.parts else None
-    finished = Finished(kept, {**about, "data": fingerprint(data)} if kept else None)
-    if indicator.parts:
-        settings["finished"] = finished
-    scores = _checked(name, data, indicator.compute(data, seed, progress, **settings))
-    return scores, finished.seconds
-
-
-def score_together(
-    data: ImageData, names: Sequence[str], *, seed: int = 0, progress: Progress | None = None, **options: Any
-) -> dict[str, Tensor]:
-    """`score` of several indicators that watch a training, from one training: the same numbers, once the work.
-
-    options : of any of the indicators; each takes those it has.
-    Raises InputError for an indicator that watches none (random, grand, ...), or if they train differently.
-    """
-    watches, probe = {}, None
-    for name in names:
-        own = {key: value for key, value in options.items() if key in options_of(name, data.name)}
-        settings, indicator = resolve(name, data.name, own), INDICATORS[name]
-        if not isinstance(indicator, Recorded):
-            able = ", ".join(n for n, i in INDICATORS.items() if isinstance(i, Recorded))
-            raise InputError(f"indicator {name!r} watches no training, so shares none; those that do: {able}")
-        own_probe, watches[name] = indicator.plan(settings)
-        probe = probe or own_probe
-        if replace(own_probe, epochs=probe.epochs) != probe:
-            raise InputError(f"indicators {names[0]!r} and {name!r} train differently: {probe} and {own_probe}")
-    if unknown := [key for key in options if not any(key in options_of(name, data.name) for name in names)]:
-        raise InputError(f"option {unknown[0]!r} belongs to none of the indicators {', '.join(names)}")
-    if probe is None:
-        return {}
-    found = record(data, probe, seed, watches, progress)
-    return {name: _checked(name, data, values.double().mean(0)) for name, values in found.items()}
-
-
-def _checked(name: str, data: ImageData, scores: Tensor) -> Tensor:
-    scores = scores.float().cpu()
-    if not torch.isfinite(scores).all():
-        raise FloatingPointError(f"indicator {name!r} gave scores that are not finite on {data.name}")
-    return scores

@@ -6,8 +6,6 @@ from typing import Any
 
 from torch import Tensor
 
-Progress = Callable[[int, int, str], None]
-
 
 @dataclass(frozen=True)
 class Indicator:

@@ -13,16 +13,20 @@ import torch
 from torch import Tensor
 
 from .. import coresets
-from ..coresets import LastLayer
 from ..coresets.glister import SCOPES
 from ..coresets.gradmatch import PICKS, target
-from ..coresets.last_layer import GRADIENTS
-from ..data import ImageData
+from ..coresets.last_layer import GRADIENTS, LastLayer
+from ..data.images import ImageData
 from ..errors import InputError
-from ..pruning import removed
-from ..training import Ensemble, Recipe, fit, seeds, split
-from .base import Indicator, Progress
-from .probe import probe_options
+from ..nets.ensemble import Ensemble
+from ..nets.memory import split
+from ..nets.probe import probe_options
+from ..nets.recipe import Recipe
+from ..nets.training import fit
+from ..pruning.classwise import removed
+from ..utils.progress import Report
+from ..utils.seeds import seeds
+from .base import Indicator
 
 PASS = 1024  # images whose features are computed at a time
 
@@ -59,7 +63,7 @@ def _options(**own: Any) -> Callable[[str], dict[str, Any]]:
 class _Steps:
     """Progress over the epochs of the training run and then over the samples."""
 
-    def __init__(self, progress: Progress | None, data: ImageData, epochs: int) -> None:
+    def __init__(self, progress: Report | None, data: ImageData, epochs: int) -> None:
         self.progress, self.epochs, self.samples = progress, epochs, len(data)
         self.counts = [count for count in data.counts().tolist() if count]
 
@@ -86,7 +90,7 @@ def _scores(orders: Sequence[Tensor], data: ImageData, seed: int) -> Tensor:
     )
 
 
-def herding(data: ImageData, seed: int, progress: Progress | None, **probe: Any) -> Tensor:
+def herding(data: ImageData, seed: int, progress: Report | None, **probe: Any) -> Tensor:
     steps = _Steps(progress, data, probe["epochs"])
     layer = last_layer(data, None, seed, steps.trained, **probe)
     orders = []
@@ -96,7 +100,7 @@ def herding(data: ImageData, seed: int, progress: Progress | None, **probe: Any)
     return _scores(orders, data, seed)
 
 
-def craig(data: ImageData, seed: int, progress: Progress | None, *, gradient: str, **probe: Any) -> Tensor:
+def craig(data: ImageData, seed: int, progress: Report | None, *, gradient: str, **probe: Any) -> Tensor:
     coresets.check_gradient(gradient)
     steps = _Steps(progress, data, probe["epochs"])
     layer = last_layer(data, None, seed, steps.trained, **probe)
@@ -104,7 +108,7 @@ def craig(data: ImageData, seed: int, progress: Progress | None, *, gradient: st
 
 
 def gradmatch(
-    data: ImageData, seed: int, progress: Progress | None,
+    data: ImageData, seed: int, progress: Report | None,
     *, budget: float, lam: float, eps: float, picks: str, gradient: str, **probe: Any,
 ) -> Tensor:  # fmt: skip
     """Warns of how many samples within the budget the pursuit, stopping early, left to chance."""
@@ -124,7 +128,7 @@ def gradmatch(
 
 
 def glister(
-    data: ImageData, seed: int, progress: Progress | None,
+    data: ImageData, seed: int, progress: Report | None,
     *, validation: float, eta: float, rounds: int, scope: str, gradient: str, **probe: Any,
 ) -> Tensor:  # fmt: skip
     """The held-out samples, which cannot be taken, come last in their class."""

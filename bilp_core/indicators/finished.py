@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__
-from ..files import Unfinished, atomic, key
+from ..utils.files import Unfinished, atomic, key
 
 FORMAT = 1  # raised when a part's numbers would no longer be what this library gives
 

@@ -13,13 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from ..data import ImageData
+from ..data.images import ImageData
 from ..errors import InputError
-from ..networks import network
-from ..training import Ensemble, fit, seeds
-from .base import Indicator, Progress
+from ..nets.ensemble import Ensemble
+from ..nets.networks import network
+from ..nets.probe import Probe, probe_for
+from ..nets.training import fit
+from ..utils.progress import Report
+from ..utils.seeds import seeds
+from .base import Indicator
 from .finished import Finished
-from .probe import Probe, probe_for
 
 FLOATS = {"cpu": 2**24, "cuda": 2**28}  # of sample gradients that are held at once: 64 MB and 1 GB
 
@@ -42,7 +45,7 @@ def gradient_norms(net: nn.Module, images: Tensor, labels: Tensor, chunk: int | 
     return vmap(norm, chunk_size=chunk)(images, labels)
 
 
-def compute(data: ImageData, seed: int, progress: Progress | None, finished: Finished, **options: Any) -> Tensor:
+def compute(data: ImageData, seed: int, progress: Report | None, finished: Finished, **options: Any) -> Tensor:
     """The mean norm over `trials` networks after `epochs` epochs of training; 0: as they are initialised."""
     probe = Probe(**options)
     if any(True for _ in network(probe.network, data.shape, data.num_classes).buffers()):
@@ -57,7 +60,7 @@ def compute(data: ImageData, seed: int, progress: Progress | None, finished: Fin
     return total / probe.trials
 
 
-def _of_one_network(data: ImageData, probe: Probe, seed: int, trial: int, progress: Progress | None) -> Tensor:
+def _of_one_network(data: ImageData, probe: Probe, seed: int, trial: int, progress: Report | None) -> Tensor:
     ensemble = Ensemble(probe.network, data.shape, data.num_classes, [seed], data.device, stacked=False)
     if probe.epochs:
         fit(ensemble, data, probe.recipe())

@@ -20,12 +20,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import ImageData
+from ..data.images import ImageData
+from ..data.whitening import with_whitening
+from ..distillers import make
+from ..distillers.loop import distill
 from ..errors import InputError
-from ..networks import evaluation_spec
-from ..pruning import removed
-from ..training import Ensemble, TensorSamples, fit, seeds
-from .base import Indicator, Progress
+from ..evaluation.protocols import protocol
+from ..nets.ensemble import Ensemble, TensorSamples
+from ..nets.networks import evaluation_spec
+from ..nets.training import fit
+from ..pruning.classwise import removed
+from ..utils.progress import Report
+from ..utils.seeds import seeds
+from .base import Indicator
 from .finished import Finished
 
 
@@ -66,9 +73,6 @@ def class_accuracies(
     epochs: int,
 ) -> Tensor:  # fmt: skip
     """Accuracy of each class of `data` under networks trained on what is distilled from `subset`: [classes], CPU."""
-    from ..distill import distill, make  # which stand on this package
-    from ..evaluate import protocol
-    from ..zca import with_whitening
 
     made = distill(make(method, iterations=iterations), data.subset(subset), ipc, network=network, seed=seed)
     judge = evaluation_spec(network)
@@ -92,7 +96,7 @@ def class_accuracies(
 
 
 def compute(
-    data: ImageData, seed: int, progress: Progress | None, finished: Finished, *, runs: int, ratio: float, **work: Any
+    data: ImageData, seed: int, progress: Report | None, finished: Finished, *, runs: int, ratio: float, **work: Any
 ) -> Tensor:
     if not 0 <= ratio < 1:
         raise InputError(f"ratio = {ratio}: the share left out of a run must be in [0, 1)")

@@ -16,12 +16,16 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from ..data import ImageData
+from ..data.images import ImageData
 from ..errors import InputError
-from ..training import Ensemble, fit, fitting, seeds
-from .base import Indicator, Progress
+from ..nets.ensemble import Ensemble
+from ..nets.memory import fitting
+from ..nets.probe import Probe, probe_options
+from ..nets.training import fit
+from ..utils.progress import Report
+from ..utils.seeds import seeds
+from .base import Indicator
 from .finished import Finished
-from .probe import Probe, probe_options
 
 # ---- statistics: logits [..., classes] and labels [...] -> [...] ------------------------------------------------
 
@@ -103,7 +107,7 @@ def record(
     probe: Probe,
     seed: int,
     watches: Mapping[str, Watch],
-    progress: Progress | None = None,
+    progress: Report | None = None,
     finished: Finished | None = None,
 ) -> dict[str, Tensor]:
     """Train the probe's trials and return, for each watch, the reduced statistic of each trial: [trials, N], CPU.
@@ -174,7 +178,7 @@ def _train(
     return {name: reduction.result().cpu() for name, reduction in reductions.items()}
 
 
-def loss_curves(data: ImageData, probe: Probe, seed: int, progress: Progress | None = None) -> Tensor:
+def loss_curves(data: ImageData, probe: Probe, seed: int, progress: Report | None = None) -> Tensor:
     """Per-sample losses of every trial and epoch, [trials, epochs, N] in nats, on the CPU: 4 bytes each."""
     return record(data, probe, seed, {"loss": Watch(probe.epochs, cross_entropy, Curve)}, progress)["loss"]
 
@@ -206,7 +210,7 @@ def recorded(
     def defaults(data_name: str) -> dict[str, Any]:
         return {**probe_options(data_name), **options}
 
-    def compute(data: ImageData, seed: int, progress: Progress | None, finished: Finished, **settings: Any) -> Tensor:
+    def compute(data: ImageData, seed: int, progress: Report | None, finished: Finished, **settings: Any) -> Tensor:
         probe, watching = indicator.plan(settings)
         return record(data, probe, seed, {"": watching}, progress, finished)[""].double().mean(0)
 

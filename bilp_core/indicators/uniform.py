@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
-from ..data import ImageData
-from .base import Indicator, Progress
+from ..data.images import ImageData
+from ..utils.progress import Report
+from .base import Indicator
 
 
-def compute(data: ImageData, seed: int, progress: Progress | None) -> Tensor:  # noqa: ARG001
+def compute(data: ImageData, seed: int, progress: Report | None) -> Tensor:  # noqa: ARG001
     return torch.rand(len(data), generator=torch.Generator().manual_seed(seed))
 
 

@@ -36,8 +36,10 @@ import others
 import ours
 import torch
 
-from bilp_core import ite_study, speed, trials
-from bilp_core.adaptive import Adaptive
+from bilp_core import trials
+from bilp_core.nets import speed
+from bilp_core.pruning import Adaptive
+from bilp_core.studies import ite_variants
 
 FIELDS = [
     "name",
@@ -82,7 +84,7 @@ def all_rows(args: argparse.Namespace) -> dict[str, Row]:
         without = partial(ours.step, name=name, steps=steps, **options)
         rows[f"adaptive-{name}"] = Row(partial(without, adaptive=Adaptive(0.3, 10)), without)
     for name in ("dc", "idc"):
-        sketch, definition = (partial(ours.ite, name=name, variant=v) for v in ("sketch", ite_study.DEFINITION))
+        sketch, definition = (partial(ours.ite, name=name, variant=v) for v in ("sketch", ite_variants.DEFINITION))
         warm = {"ours": partial(sketch, batch=32), "other": partial(definition, batch=32)}
         rows[f"ite-{name}"] = Row(sketch, definition, every=args.runs, warm=warm)
     five = {"per_class": 200, "trials": 5, "epochs": 3}

@@ -12,7 +12,7 @@ from ours import CLASSES, PER_CLASS, SHAPE, Selection, Side, cifar_shaped
 from torch.nn.functional import cross_entropy
 
 from bilp_core.data import ImageData
-from bilp_core.networks import network
+from bilp_core.nets import network
 
 
 def plain_losses(device: str, per_class: int, trials: int, epochs: int) -> Side:

@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 import torch
 
-from bilp_core import coresets, ite_study
-from bilp_core.adaptive import Adaptive
+from bilp_core import coresets
 from bilp_core.data import ImageData, load
-from bilp_core.distill import make
-from bilp_core.distill.base import Run
-from bilp_core.evaluate import evaluate, protocol
+from bilp_core.distillers import Run, make
+from bilp_core.evaluation import evaluate, protocol
 from bilp_core.indicators import score
+from bilp_core.pruning import Adaptive
+from bilp_core.studies import ite_variants
 from bilp_core.synthetic import SyntheticSet
 
 SHAPE, CLASSES = (3, 32, 32), 10
@@ -38,7 +38,7 @@ def step(device: str, name: str, adaptive: Adaptive | None = None, steps: int = 
 
 def ite(device: str, name: str, variant: str, **options: object) -> Side:
     data = cifar_shaped(PER_CLASS, device)
-    return lambda: ite_study.measure(make(name, **options), data, 10, variants=[variant])
+    return lambda: ite_variants.measure(make(name, **options), data, 10, variants=[variant])
 
 
 def loss(device: str, speed_mode: str = "auto", per_class: int = PER_CLASS, **options: int) -> Side:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bilp_core import paths
+from bilp_core.utils import paths
 
 CHAPTER = """\
 ---

@@ -12,8 +12,11 @@ import nbformat
 import psutil  # comes with ipykernel
 import pytest
 
-from bilp_core import book, engines, execution, paths
+from bilp_core import book, engines
+from bilp_core.book import building, execution, render, sweeping
+from bilp_core.engines import choice
 from bilp_core.errors import InputError
+from bilp_core.utils import paths
 
 TEXT = "book/chapters/first.md"
 
@@ -37,8 +40,8 @@ def dry(monkeypatch) -> list[str]:
         (out / "_build/html").mkdir(parents=True)
         (out / "_build/html/index.html").write_text("<html>")
 
-    monkeypatch.setattr(book, "execute", execute)
-    monkeypatch.setattr(book, "_sphinx", sphinx)
+    monkeypatch.setattr(building, "execute", execute)
+    monkeypatch.setattr(render, "_sphinx", sphinx)
     return done
 
 
@@ -115,7 +118,7 @@ def test_staged_pages_hold_the_results_and_the_values(project):
 
 
 def test_one_failed_chapter_stops_the_pages_not_the_other_chapters(project, dry, monkeypatch):
-    succeed = book.execute
+    succeed = building.execute
 
     def execute(notebook: Path, out: Path, *, cwd: Path) -> None:
         if notebook.stem == "first":
@@ -123,7 +126,7 @@ def test_one_failed_chapter_stops_the_pages_not_the_other_chapters(project, dry,
             raise execution.ExecutionFailed("first stopped")
         succeed(notebook, out, cwd=cwd)
 
-    monkeypatch.setattr(book, "execute", execute)
+    monkeypatch.setattr(building, "execute", execute)
     with pytest.raises(book.BuildFailed, match="first stopped"):
         book.build(root=project)
     assert dry == ["second"]
@@ -131,7 +134,7 @@ def test_one_failed_chapter_stops_the_pages_not_the_other_chapters(project, dry,
     assert [path.name for path in (built / "executed").glob("*.ipynb")] == ["second.ipynb"]
     assert (built / "unfinished/first.executed.ipynb").is_file(), "kept for a look at it"
     assert not (built / "src").exists()
-    monkeypatch.setattr(book, "execute", succeed)
+    monkeypatch.setattr(building, "execute", succeed)
     book.build(root=project)
     assert dry == ["second", "first", "pages"]
 
@@ -221,7 +224,7 @@ def test_a_kernel_that_does_not_start_is_tried_once_more(monkeypatch, tmp_path):
 
 def test_real_kernels_success_error_and_death(project, capfd, monkeypatch):
     """One chapter that succeeds, one whose cell raises, then one whose kernel dies."""
-    monkeypatch.setattr(book, "_sphinx", lambda *_, **__: pytest.fail("a failed chapter was rendered"))
+    monkeypatch.setattr(render, "_sphinx", lambda *_, **__: pytest.fail("a failed chapter was rendered"))
     edit(
         project / TEXT,
         "print(seeds + 1)",
@@ -264,7 +267,7 @@ def test_a_sweep_runs_every_combination_once(project, dry, monkeypatch, capsys):
 def test_a_sweep_on_workers_tells_of_the_run_that_failed(project, monkeypatch, capsys):
     edit(project / TEXT, "print(seeds + 1)", "print(12 // (seeds - 3))")
     monkeypatch.setenv("BILP_SLOTS", "2")
-    monkeypatch.setattr(engines, "_engines", {})
+    monkeypatch.setattr(choice, "_engines", {})
     try:
         with pytest.raises(book.BuildFailed, match=r"1 of 2 runs failed\nfirst seeds=3: .*first stopped"):
             book.sweep("first", {"seeds": [3, 5]}, root=project)
@@ -276,10 +279,10 @@ def test_a_sweep_on_workers_tells_of_the_run_that_failed(project, monkeypatch, c
 
 def test_a_machine_without_the_project_is_told(project):
     chapter = book.chapters(project)[0]
-    book._same_project(str(project), chapter.page, chapter.text)
+    sweeping._same_project(str(project), chapter.page, chapter.text)
     for root, text in ((project, "older"), (project / "nowhere", chapter.text)):
         with pytest.raises(InputError, match="is not the same on .* all machines share"):
-            book._same_project(str(root), chapter.page, text)
+            sweeping._same_project(str(root), chapter.page, text)
 
 
 def test_a_killed_command_leaves_no_kernel_behind(tmp_path):
@@ -288,7 +291,7 @@ def test_a_killed_command_leaves_no_kernel_behind(tmp_path):
     notebook = tmp_path / "long.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)]), notebook)
     program = (
-        "import sys; from pathlib import Path; from bilp_core.execution import execute;"
+        "import sys; from pathlib import Path; from bilp_core.book.execution import execute;"
         "execute(Path(sys.argv[1]), Path(sys.argv[1] + '.out'), cwd=Path(sys.argv[2]))"
     )
     command = subprocess.Popen([sys.executable, "-c", program, notebook, tmp_path], cwd=paths.root())
@@ -315,7 +318,7 @@ def wait_until(true, seconds: float = 60) -> None:
 
 
 def test_sphinx_complaints_stop_the_book(project, monkeypatch, capsys):
-    monkeypatch.setattr(book, "execute", lambda notebook, out, **_: shutil.copy(notebook, out))
+    monkeypatch.setattr(building, "execute", lambda notebook, out, **_: shutil.copy(notebook, out))
     edit(project / "book/intro.md", "Text.", "See {doc}`nowhere`.")
     with pytest.raises(book.BuildFailed, match=r"sphinx\.log"):
         book.build(root=project)
@@ -326,5 +329,5 @@ def test_sphinx_complaints_stop_the_book(project, monkeypatch, capsys):
 
 
 def test_the_root_has_what_the_book_needs():
-    for name in (*book.INGREDIENTS, book.CONFIG):
+    for name in (*building.INGREDIENTS, render.CONFIG):
         assert list(paths.root().glob(name)), name

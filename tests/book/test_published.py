@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from bilp_core import paths
+from bilp_core.utils import paths
 
 FOLDER = paths.root() / "book" / "published"
 SETTING = ["table", "data", "method", "ipc", "network", "evaluate_on", "init", "criterion", "ratio"]

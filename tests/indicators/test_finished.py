@@ -5,11 +5,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from bilp_core import zca
-from bilp_core.data import fingerprint
-from bilp_core.files import Unfinished
+from bilp_core.data import fingerprint, whitening
 from bilp_core.indicators import recording, score, timed_score
 from bilp_core.indicators.finished import Finished
+from bilp_core.utils.files import Unfinished
 
 from .common import PROBED, awkward
 
@@ -109,10 +108,10 @@ def test_other_data_are_another_job(tmp_path, trained):
 def test_a_whitening_counts_by_what_it_was_fitted_on():
     """Not by its last digits, which depend on the machine."""
     data = awkward()
-    white = zca.whitened(data, "absolute")
+    white = whitening.whitened(data, "absolute")
     rounded = replace(white.whitening, matrix=white.whitening.matrix * (1 + 1e-6))
-    assert fingerprint(zca.with_whitening(data, rounded)) == fingerprint(white)
-    assert len({fingerprint(d) for d in (data, white, zca.whitened(data, "relative"))}) == 3
+    assert fingerprint(whitening.with_whitening(data, rounded)) == fingerprint(white)
+    assert len({fingerprint(d) for d in (data, white, whitening.whitened(data, "relative"))}) == 3
 
 
 def test_another_process_clears_the_job(tmp_path, monkeypatch):

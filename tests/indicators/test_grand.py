@@ -8,8 +8,8 @@ from torch import nn
 from bilp_core.errors import InputError
 from bilp_core.indicators import score
 from bilp_core.indicators.grand import gradient_norms
-from bilp_core.networks import initialise, network
-from bilp_core.training import seeds
+from bilp_core.nets import initialise, network
+from bilp_core.utils.seeds import seeds
 
 from .common import awkward
 

@@ -1,13 +1,12 @@
 import pytest
 import torch
 
-from bilp_core import distill, zca
-from bilp_core.data import ImageData
+from bilp_core.data import ImageData, whitening
 from bilp_core.errors import InputError
-from bilp_core.files import Unfinished
 from bilp_core.indicators import monte_carlo, score
 from bilp_core.indicators.monte_carlo import draw, utilities
 from bilp_core.synthetic import SyntheticSet
+from bilp_core.utils.files import Unfinished
 
 from .common import awkward
 
@@ -74,11 +73,11 @@ def test_harmful_samples_are_found():
 
 def test_a_whitened_set_with_its_step_size_is_judged_as_it_was_made(monkeypatch):
     data = awkward()
-    white = zca.whitened(data, "absolute")
+    white = whitening.whitened(data, "absolute")
     made = SyntheticSet(
         white.batch(), white.labels, data.classes, data.mean, data.std, {"lr": 0.02}, whitening=white.whitening
     )
-    monkeypatch.setattr(distill, "distill", lambda *_, **__: made)
+    monkeypatch.setattr(monte_carlo, "distill", lambda *_, **__: made)
     fits, real = [], monte_carlo.fit
     monkeypatch.setattr(monte_carlo, "fit", lambda *args: fits.append(args) or real(*args))
     work = {"method": "dc", "iterations": 1, "ipc": 1, "network": "mlp", "repeats": 1, "epochs": 30}

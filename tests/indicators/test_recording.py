@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 
-from bilp_core import training
 from bilp_core.errors import InputError
-from bilp_core.indicators import INDICATORS, Probe, empirical_loss, loss_curves, recording, score, score_together
+from bilp_core.indicators import INDICATORS, empirical_loss, loss_curves, recording, score, score_together
 from bilp_core.indicators.el2n import error_norm
 from bilp_core.indicators.forgetting import Events
 from bilp_core.indicators.margin import entropy, margin
 from bilp_core.indicators.recording import Recorded, Watch, Weighted, at_the_end, cross_entropy, record
+from bilp_core.nets import Probe, memory
 
 from .common import PROBED, awkward
 
@@ -140,16 +140,16 @@ def test_fitting_on_a_gpu_counts_what_pytorch_holds_unused(monkeypatch):
     gpu = torch.device("cuda")
     for name, value in (("mem_get_info", (1000, 9000)), ("memory_reserved", 5000), ("memory_allocated", 2000)):
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
-    assert training.free_memory(gpu) == 4000
-    monkeypatch.setattr(training, "BYTES", 4)
-    assert training.fitting(100, gpu) == 8
+    assert memory.free_memory(gpu) == 4000
+    monkeypatch.setattr(memory, "BYTES", 4)
+    assert memory.fitting(100, gpu) == 8
 
 
 def test_fitting_on_a_cpu():
     cpu = torch.device("cpu")
-    assert training.fitting(64 * 64, cpu) == 128
-    assert training.fitting(512 * 32 * 32, cpu) == 1
-    assert training.fitting(10**9, cpu) == 1
+    assert memory.fitting(64 * 64, cpu) == 128
+    assert memory.fitting(512 * 32 * 32, cpu) == 1
+    assert memory.fitting(10**9, cpu) == 1
 
 
 def test_weights_refuse():

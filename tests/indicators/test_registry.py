@@ -6,7 +6,8 @@ import torch
 
 from bilp_core.data import load
 from bilp_core.errors import InputError
-from bilp_core.indicators import INDICATORS, Probe, empirical_loss, loss_curves, options_of, score
+from bilp_core.indicators import INDICATORS, empirical_loss, loss_curves, options_of, score
+from bilp_core.nets import Probe
 
 from .common import TINY, awkward
 

@@ -1,0 +1,19 @@
+"""The book: chapters, their parameters, their execution, their pages."""
+
+from .building import build, run_chapter
+from .chapter import Chapter, chapters, settings
+from .jupyter import notebooks
+from .render import BuildFailed
+from .sweeping import chapter_job, sweep
+
+__all__ = [
+    "BuildFailed",
+    "Chapter",
+    "build",
+    "chapter_job",
+    "chapters",
+    "notebooks",
+    "run_chapter",
+    "settings",
+    "sweep",
+]

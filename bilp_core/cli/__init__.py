@@ -1,0 +1,5 @@
+"""The `bilp` command."""
+
+from .main import main
+
+__all__ = ["main"]

@@ -1,0 +1,23 @@
+"""Labelled images: named data sets, folders, whitening."""
+
+from .cache import cache_home
+from .checking import check
+from .datasets import DATASETS, DataSet, load
+from .images import ImageData, Splits, fingerprint, measured
+from .whitening import WHITENINGS, Whitening, whitened, with_whitening
+
+__all__ = [
+    "DATASETS",
+    "WHITENINGS",
+    "DataSet",
+    "ImageData",
+    "Splits",
+    "Whitening",
+    "cache_home",
+    "check",
+    "fingerprint",
+    "load",
+    "measured",
+    "whitened",
+    "with_whitening",
+]

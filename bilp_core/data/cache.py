@@ -1,0 +1,44 @@
+"""What was decoded once is kept beside the data, and read from there."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..utils.files import atomic
+
+
+def cache_home() -> Path:
+    return Path(os.environ.get("BILP_CACHE", "~/.cache/bilp")).expanduser()
+
+
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def cached(home: Path, fingerprint: str, decode: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `decode` gives, from `home` if it was decoded before: the four ARRAYS, classes, mean and std.
+
+    The cache is one folder a fingerprint, written whole; a damaged one is decoded again.
+    """
+    folder = home / hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
+    try:
+        about = json.loads((folder / "about.json").read_text())
+        arrays = {key: np.load(folder / f"{key}.npy", allow_pickle=False) for key in ARRAYS}
+        if all(list(arrays[key].shape) == about["shapes"][key] for key in ARRAYS):
+            return {**arrays, **{key: about[key] for key in ("classes", "mean", "std")}}
+    except (OSError, ValueError, KeyError, EOFError):
+        pass
+    made = decode()
+    about = {key: made[key] for key in ("classes", "mean", "std")}
+    about["shapes"] = {key: list(made[key].shape) for key in ARRAYS}
+    (folder / "about.json").unlink(missing_ok=True)  # no manifest, no cache: it comes last
+    for key in ARRAYS:
+        with atomic(folder / f"{key}.npy") as path:
+            np.save(path, made[key], allow_pickle=False)
+    with atomic(folder / "about.json") as path:
+        path.write_text(json.dumps(about))
+    return made

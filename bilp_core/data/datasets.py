@@ -1,0 +1,150 @@
+"""Data sets by name: the embedded digits, those of torchvision, and any folder of images."""
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..utils.paths import in_project
+from ..utils.progress import Report
+from .cache import cache_home, cached
+from .images import ImageData, Splits, measured
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set known by name. mean and std are those of the DC, DSA and DM reference."""
+
+    title: str
+    classes: int
+    shape: tuple[int, int, int]
+    licence: str
+    flip: bool
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    torchvision: str | None = None  # its class there
+
+
+DATASETS: dict[str, DataSet] = {
+    "digits": DataSet(
+        "Optical recognition of handwritten digits, from scikit-learn", 10, (1, 8, 8), "CC BY 4.0 (UCI)", False, (), ()
+    ),
+    "mnist": DataSet("MNIST", 10, (1, 28, 28), "MIT (as the paper lists it)", False, (0.1307,), (0.3081,), "MNIST"),
+    "fashion_mnist": DataSet("Fashion-MNIST", 10, (1, 28, 28), "MIT", True, (0.2861,), (0.3530,), "FashionMNIST"),
+    "cifar10": DataSet(
+        "CIFAR-10", 10, (3, 32, 32), "unknown", True, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), "CIFAR10"
+    ),
+    "cifar100": DataSet(
+        "CIFAR-100", 100, (3, 32, 32), "unknown", True, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762), "CIFAR100"
+    ),
+    "svhn": DataSet(
+        "SVHN, cropped digits", 10, (3, 32, 32), "unknown", False, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970),
+        "SVHN",
+    ),
+}  # fmt: skip
+
+
+def load(
+    name: str,
+    root: str | Path | None = None,
+    size: int | None = None,
+    download: bool = True,
+    progress: Report | None = None,
+) -> Splits:
+    """The training and test data of a named data set, or of a folder `train/<class>/*`, `test/<class>/*`.
+
+    root : where named data sets lie, by default $BILP_DATA, or data/ in the project, or here.
+    size : pixels; folders only: short side resized to it, centre cropped.
+    Decoded once into a cache beside the data ($BILP_CACHE or ~/.cache/bilp for folders).
+    Raises InputError that names the file or the class, and the remedy.
+    """
+    if size is not None and not 4 <= size <= 1024:
+        raise InputError(f"size = {size}: must be from 4 to 1024 pixels")
+    if name in DATASETS:
+        if size is not None:
+            raise InputError(f"size = {size}: {name} has a fixed size of {DATASETS[name].shape[1]} pixels")
+        if name == "digits":
+            return _digits()
+        return _torchvision(name, Path(root or os.environ.get("BILP_DATA") or in_project("data")), download)
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        close = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise InputError(f"{name!r} is neither a folder nor a known data set.{hint} Known: {', '.join(DATASETS)}")
+    from .folders import read_folder
+
+    arrays = cached(cache_home(), *read_folder(folder, size, progress))
+    return _splits(arrays, folder.resolve().name, flip=True)
+
+
+def _splits(arrays: dict[str, Any], name: str, flip: bool) -> Splits:
+    def data(split: str) -> ImageData:
+        return ImageData(
+            torch.from_numpy(arrays[f"{split}_images"]),
+            torch.from_numpy(arrays[f"{split}_labels"]),
+            tuple(arrays["classes"]),
+            tuple(arrays["mean"]),
+            tuple(arrays["std"]),
+            name,
+            flip,
+        )
+
+    return Splits(data("train"), data("test"))
+
+
+def _digits() -> Splits:
+    """scikit-learn's digits: of each class every fourth sample, in the stock order, is for testing."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
+    labels = bunch.target.astype(np.int64)
+    turn = np.empty(len(labels), np.int64)
+    for c in range(10):
+        turn[labels == c] = np.arange((labels == c).sum())
+    test = turn % 4 == 3
+    mean, std = measured(images[~test])
+    arrays = {
+        "train_images": images[~test], "train_labels": labels[~test],
+        "test_images": images[test], "test_labels": labels[test],
+        "classes": [str(c) for c in range(10)], "mean": mean, "std": std,
+    }  # fmt: skip
+    return _splits(arrays, "digits", flip=False)
+
+
+def _torchvision(name: str, root: Path, download: bool) -> Splits:
+    """Through torchvision, which downloads and verifies checksums before it reads; then from our cache."""
+    about = DATASETS[name]
+
+    def decode() -> dict[str, Any]:
+        from torchvision import datasets
+
+        kind = getattr(datasets, about.torchvision or "")
+        made: dict[str, Any] = {"classes": [str(c) for c in range(about.classes)]}
+        for split in ("train", "test"):
+            choice = {"split": split} if name == "svhn" else {"train": split == "train"}
+            try:
+                source = kind(str(root), download=download, **choice)
+            except (RuntimeError, OSError, EOFError) as error:
+                reason = " ".join(str(error).split())
+                raise InputError(
+                    f"{about.title}: the {split} half is not in {str(root)!r} and could not be fetched ({reason}). "
+                    f"On a machine with a network run `bilp data check {name} --root DIR`, copy DIR here, "
+                    "and name it with --root or $BILP_DATA"
+                ) from None
+            pixels = np.asarray(source.data, dtype=np.uint8)
+            if name in ("mnist", "fashion_mnist"):
+                pixels = pixels[:, None]
+            elif name != "svhn":
+                pixels = pixels.transpose(0, 3, 1, 2)
+            made[f"{split}_images"] = np.ascontiguousarray(pixels)
+            made[f"{split}_labels"] = np.asarray(source.labels if name == "svhn" else source.targets, dtype=np.int64)
+            made["classes"] = list(getattr(source, "classes", made["classes"]))
+        return {**made, "mean": about.mean, "std": about.std}
+
+    return _splits(cached(root / ".bilp-cache", f"1 {name}", decode), name, about.flip)

@@ -1,0 +1,128 @@
+"""Labelled images on one device: what every part of the library works on."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+
+class Map(Protocol):
+    """A linear map from pixels to what networks see: what is known here of a whitening."""
+
+    @property
+    def mean(self) -> Tensor: ...
+    @property
+    def matrix(self) -> Tensor: ...
+    @property
+    def identity(self) -> str: ...
+    def apply(self, images: Tensor) -> Tensor: ...
+    def invert(self, images: Tensor) -> Tensor: ...
+    def to(self, device: torch.device | str) -> Self: ...
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """Labelled images that live on one device.
+
+    images : uint8 [N, C, H, W]. labels : int64 [N], from 0 to len(classes) - 1.
+    mean, std : per channel, of pixels / 255; `batch` normalises with them.
+    flip : whether a mirrored image keeps its label (not so for digits).
+    whitening, white : where images are ZCA-whitened instead of normalised: the map, and float32 [N, C, H, W] of all
+           images; see `whitening.whitened`.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    name: str
+    flip: bool = True
+    whitening: Map | None = None
+    white: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise InputError(f"images are {self.images.dtype} {list(self.images.shape)}: must be uint8 [N, C, H, W]")
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise InputError(f"labels are {self.labels.dtype} {list(self.labels.shape)}: must be int64 [N]")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.images.shape[1], self.images.shape[2], self.images.shape[3]
+
+    @property
+    def device(self) -> torch.device:
+        return self.images.device
+
+    def to(self, device: torch.device | str) -> "ImageData":
+        return replace(
+            self,
+            images=self.images.to(device),
+            labels=self.labels.to(device),
+            whitening=self.whitening and self.whitening.to(device),
+            white=None if self.white is None else self.white.to(device),
+        )
+
+    def subset(self, indices: Tensor) -> "ImageData":
+        """The samples at `indices`, in that order; all classes stay named."""
+        indices = indices.to(self.device)
+        white = None if self.white is None else self.white[indices]
+        return replace(self, images=self.images[indices], labels=self.labels[indices], white=white)
+
+    def of_class(self, label: int) -> Tensor:
+        """Indices of the samples of one class, int64, ascending."""
+        return (self.labels == label).nonzero().flatten()
+
+    def counts(self) -> Tensor:
+        """Samples of each class, int64 [classes]."""
+        return torch.bincount(self.labels, minlength=self.num_classes)
+
+    def batch(self, indices: Tensor | None = None) -> Tensor:
+        """Normalised or whitened float32 images [n, C, H, W]; all of them for None."""
+        if self.white is not None:
+            return self.white if indices is None else self.white[indices]
+        images = self.images if indices is None else self.images[indices]
+        mean, std = (torch.tensor(v, device=self.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        return images.float().div_(255).sub_(mean).div_(std)
+
+
+class Splits(NamedTuple):
+    """What is distilled from, and what accuracies are measured on."""
+
+    train: ImageData
+    test: ImageData
+
+
+def measured(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, of pixels / 255, from exact histograms."""
+    values = np.arange(256) / 255
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        share = np.bincount(images[:, channel].ravel(), minlength=256) / images[:, channel].size
+        mean = float(share @ values)
+        means.append(mean)
+        stds.append(max(float(share @ (values - mean) ** 2) ** 0.5, 1e-6))
+    return tuple(means), tuple(stds)
+
+
+def fingerprint(data: ImageData) -> str:
+    """Stands for the images, their labels, and their normalisation or whitening."""
+    seen = data.whitening.identity if data.whitening else ""
+    digest = hashlib.sha256(f"{list(data.images.shape)} {data.mean} {data.std} {seen}".encode())
+    for tensor in (data.images, data.labels):
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,23 @@
+"""Distillers: real images in, a synthetic set out. A new method is one file here with a class in `registry.METHODS`."""
+
+from ..errors import Diverged
+from .batches import ClassBatches
+from .loop import distill, seen
+from .matching import Matching, check_adaptive
+from .method import Distiller
+from .registry import METHODS, make, options_of
+from .run import Run
+
+__all__ = [
+    "METHODS",
+    "ClassBatches",
+    "Distiller",
+    "Diverged",
+    "Matching",
+    "Run",
+    "check_adaptive",
+    "distill",
+    "make",
+    "options_of",
+    "seen",
+]

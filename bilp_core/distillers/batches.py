@@ -1,0 +1,79 @@
+"""Real batches, class by class; pruned by ITE where that is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from ..data.images import ImageData
+from ..errors import Diverged, InputError
+from ..pruning.adaptive import Adaptive, RunningNormal
+
+
+class ClassBatches:
+    """Real batches of one class, drawn without replacement inside a batch. It alone knows about pruning.
+
+    With adaptive pruning, what survives of a batch is handed out again until the next decision is due.
+    """
+
+    def __init__(self, data: ImageData, size: int, rng: Generator, adaptive: Adaptive | None = None) -> None:
+        self.data, self.rng, self.adaptive = data, rng, adaptive
+        self.members = [data.of_class(c) for c in range(data.num_classes)]
+        for c, members in enumerate(self.members):
+            if not len(members):
+                raise InputError(f"class {data.classes[c]!r} has no samples left")
+        largest = max(map(len, self.members))
+        while size >= 2 * largest:  # supplement Sec. 6.3
+            size //= 2
+        self.size = size
+        self.laws = [RunningNormal() for _ in self.members]
+        self.survivors = [torch.empty(0, dtype=torch.int64) for _ in self.members]
+        self.uses_left = [0 for _ in self.members]
+        self.seen = self.dropped = 0
+
+    def due(self, label: int) -> bool:
+        """Whether the next batch of the class has to be pruned. A single sample has no effect against others."""
+        alone = min(self.size, len(self.members[label])) < 2
+        return self.adaptive is not None and not self.uses_left[label] and not alone
+
+    def indices(self, label: int, size: int | None = None) -> Tensor:
+        """Indices of the next batch of the class; a `size` asks for a fresh one of that size."""
+        if size is None and self.uses_left[label]:
+            self.uses_left[label] -= 1
+            return self.survivors[label]
+        members = self.members[label]
+        order = torch.randperm(len(members), generator=self.rng, device=self.rng.device)
+        return members[order[: size or self.size]]
+
+    def prune(self, label: int, picks: Tensor, effects: Tensor) -> Tensor:
+        """Decide about a fresh batch by the ITE of its samples: the mask of those to keep, [N].
+
+        Raises Diverged if an effect is not finite.
+        """
+        assert self.adaptive is not None
+        if not torch.isfinite(effects).all():
+            raise Diverged(f"an ITE in class {self.data.classes[label]!r} is not finite; lower image_lr")
+        self.laws[label].update(effects)
+        kept = self.laws[label].inside(effects, self.adaptive.rate, self.adaptive.tails)
+        self.survivors[label], self.uses_left[label] = picks[kept], self.adaptive.lazy - 1
+        self.seen += len(kept)
+        self.dropped += len(kept) - len(self.survivors[label])
+        return kept
+
+    def state_dict(self) -> dict[str, Any]:
+        """What batches so far have left behind."""
+        laws = [[law.mean, law.variance] for law in self.laws]
+        survivors = [picks.clone() for picks in self.survivors]  # not the batch that they are a part of
+        return {"laws": laws, "survivors": survivors, "uses_left": self.uses_left, "counts": [self.seen, self.dropped]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.laws = [RunningNormal(*law) for law in state["laws"]]
+        self.survivors = [picks.to(self.data.device) for picks in state["survivors"]]
+        self.uses_left = state["uses_left"]
+        self.seen, self.dropped = state["counts"]
+
+    def __call__(self, label: int, size: int | None = None) -> Tensor:
+        """Normalised images [n, C, H, W], n = min(size, class size)."""
+        return self.data.batch(self.indices(label, size))

@@ -1,0 +1,111 @@
+"""Dataset condensation with gradient matching (Zhao, Mopuri & Bilen, ICLR 2021)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data.images import ImageData
+from ..nets.augment import dsa_strategy
+from .gradients import GradientMatching
+from .run import Run
+
+# (outer, inner) loops of the reference for each IPC
+LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
+
+
+def loops(ipc: int) -> tuple[int, int]:
+    """(outer, inner) loops; where the reference gives none, ipc and about 500 / ipc, which its table follows."""
+    return LOOPS.get(ipc, (ipc, max(1, round(500 / ipc))))
+
+
+def layerwise_cosine(synthetic: list[Tensor], real: list[Tensor]) -> Tensor:
+    """Sum over layers and output units of 1 - cos(gradients); biases and norm parameters do not count.
+
+    Each list holds one gradient a parameter, the first dimension of weights being the output unit (Eq. 5, 6 of
+    the DC paper).
+    """
+    total = synthetic[0].new_zeros(())
+    for a, b in zip(synthetic, real, strict=True):
+        if a.ndim > 1:
+            a, b = a.flatten(1), b.flatten(1)
+            cosine = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-6)
+            total = total + (1 - cosine).sum()
+    return total
+
+
+@dataclass(frozen=True)
+class DC(GradientMatching):
+    """Match the gradient of the mean loss on synthetic images to that on real ones, class by class.
+
+    network_lr : SGD, no momentum, in training the network on the synthetic set between outer loops.
+    outer, inner : loops of a round; 0 takes those of the reference for the IPC.
+    An MLP as network needs image_lr = 0.01 (a note of the reference).
+    """
+
+    name: ClassVar[str] = "dc"
+    summary: ClassVar[str] = "gradient matching"
+    freezes_batchnorm: ClassVar[bool] = True
+
+    iterations: int = 1000
+    image_lr: float = 0.1
+    network_lr: float = 0.01
+    outer: int = 0
+    inner: int = 0
+    augment: bool = False
+
+    def loops(self, ipc: int) -> tuple[int, int]:
+        outer, inner = loops(ipc)
+        return self.outer or outer, self.inner or inner
+
+    def strategy(self, data: ImageData) -> str:
+        return dsa_strategy(data.flip) if self.augment else "none"
+
+    def passes(self, ipc: int) -> int:
+        return self.loops(ipc)[0]
+
+    def weights(self, net: nn.Module) -> list[Tensor]:
+        """Parameters whose gradients are matched: the distance ignores the others."""
+        return [p for p in net.parameters() if p.ndim > 1]
+
+    def distance(self, synthetic: list[Tensor], real: list[Tensor]) -> Tensor:
+        return layerwise_cosine(synthetic, real)
+
+    def step(self, run: Run) -> Tensor:
+        outer, inner = self.loops(run.ipc)
+        run.fresh_network()
+        seen = torch.zeros((), device=run.images.device)
+        for turn in range(outer):
+            self.freeze_batchnorm(run)
+            for label in range(run.data.num_classes):
+                loss = self.class_loss(run, label)
+                loss.backward(inputs=[run.images])  # class by class: the graph of one class at a time
+                seen += loss.detach()
+            run.descend()
+            if turn < outer - 1:
+                self.train_network(run, inner)
+        return seen / (outer * run.data.num_classes)
+
+    def freeze_batchnorm(self, run: Run) -> None:
+        """Running statistics from 16 real images a class, then fixed: one image has no statistics of its own."""
+        if run.batchnorms:
+            run.net.train()
+            with torch.no_grad():
+                run.net(torch.cat([run.batches(c, 16) for c in range(run.data.num_classes)]))
+            for module in run.batchnorms:
+                module.eval()
+
+    def train_network(self, run: Run, epochs: int) -> None:
+        """Train the network on the synthetic set as it is now."""
+        run.net.train()
+        images = run.images.detach()
+        optimizer = torch.optim.SGD(run.net.parameters(), lr=self.network_lr)
+        for _ in range(epochs):
+            order = torch.randperm(len(images), generator=run.rng, device=run.rng.device)
+            for picks in order.split(256):
+                loss = F.cross_entropy(run.net(run.augmented(images[picks])), run.labels[picks])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()

@@ -1,0 +1,136 @@
+"""Dataset distillation using neural feature regression, FRePo (Zhou et al., NeurIPS 2022)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..data.images import ImageData
+from ..data.whitening import LARGEST
+from ..errors import InputError
+from ..nets.recipe import LOSSES, centred, cosine
+from .method import Distiller, Kept
+from .pool import Pool, Shuffled
+from .regression import embedded, regressed
+from .run import Run
+
+FINAL_LR = 0.1  # share of image_lr that is left in the end
+FLIP_UP_TO = 500  # synthetic images
+
+
+@dataclass(frozen=True)
+class FRePo(Distiller):
+    """Learn images and labels from which kernel ridge regression, on the features of a network, predicts real labels.
+    The network is drawn from a pool of networks that train on the synthetic images.
+
+    Published with the network `frepo-convnet:norm=batch`, and evaluated on it without norm; any other will do.
+
+    iterations : steps; BiLP runs 500,000 with an image_lr of 0.001 (Sec. 6.3), the authors' own is 0.0003.
+    image_lr, image_momentum : LAMB on images and labels, the learning rate falling to a tenth along a cosine.
+    batch : real images a step, of all classes together.
+    zca : 'auto' whitens as the reference does, but not grey images nor those too large.
+    learn_labels : whether labels move from where they start, centred and scaled one-hot vectors.
+    ridge : of the regression, in units of the kernel's mean diagonal element.
+    flip : whether the regression sees mirrored synthetic images, too: 'on', 'off' or 'auto', which is up to 500 of
+           them if the data's labels allow it.
+    pool : networks. updates : of a network on the synthetic images, after which it starts anew.
+    network_lr, network_batch : Adam of those updates, and how many of the synthetic images they see.
+    """
+
+    name: ClassVar[str] = "frepo"
+    summary: ClassVar[str] = (
+        "kernel ridge regression on a pool of networks, learned labels; published with frepo-convnet:norm=batch"
+    )
+    default_init: ClassVar[str] = "real"
+
+    iterations: int = 500_000
+    image_lr: float = 1e-3
+    image_momentum: float = 0.9
+    batch: int = 1024
+    zca: str = "auto"
+    learn_labels: bool = True
+    ridge: float = 1e-6
+    flip: str = "auto"
+    pool: int = 10
+    updates: int = 100
+    network_lr: float = 3e-4
+    network_batch: int = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.flip not in ("auto", "on", "off"):
+            raise InputError(f"frepo: flip = {self.flip!r}: must be one of auto, on, off")
+        for name in ("pool", "network_batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"frepo: {name} = {getattr(self, name)}: must be at least 1")
+        if self.image_momentum >= 1:
+            raise InputError(f"frepo: image_momentum = {self.image_momentum}: must be below 1")
+
+    def resolved(self, data: ImageData, ipc: int) -> FRePo:
+        if data.num_classes < 2:
+            raise InputError("frepo needs at least two classes: it keeps their labels apart")
+        colour = data.shape[0] > 1
+        flip = colour and data.flip and ipc * data.num_classes <= FLIP_UP_TO
+        whitened = colour and math.prod(data.shape) <= LARGEST
+        return replace(
+            self,
+            flip=("on" if flip else "off") if self.flip == "auto" else self.flip,
+            zca=("relative" if whitened else "none") if self.zca == "auto" else self.zca,
+        )
+
+    def prepare(self, run: Run) -> State:
+        from timm.optim.lamb import Lamb  # slow to import
+
+        classes = run.data.num_classes
+        run.labels = centred(run.labels, classes) / math.sqrt(classes / 10)
+        learned = [run.images, run.labels.requires_grad_()] if self.learn_labels else [run.images]
+        betas = (self.image_momentum, 0.999)
+        # as optax has it: nothing clipped, and the length of a step is lr times the norm of what it changes
+        run.optimizer = Lamb(learned, self.image_lr, betas=betas, weight_decay=0, max_grad_norm=None, always_adapt=True)
+        return State(
+            torch.optim.lr_scheduler.LambdaLR(run.optimizer, lambda t: cosine(t / self.iterations, FINAL_LR)),
+            Pool(run.net, run.rng, size=self.pool, updates=self.updates, lr=self.network_lr, batch=self.network_batch),
+            Shuffled(len(run.data), self.batch, run.rng),
+        )
+
+    def step(self, run: Run) -> Tensor:
+        state: State = run.state
+        member, picks = state.pool.pick(run.host), next(state.batches)
+        with torch.no_grad():
+            targets = embedded(member.net, run.data.batch(picks))
+        loss = self.loss(run, member.net, targets, centred(run.data.labels[picks], run.data.num_classes))
+        loss.backward(inputs=run.optimizer.param_groups[0]["params"])
+        run.descend()
+        state.schedule.step()
+        state.pool.advance(member, run.images.detach(), run.labels.detach())
+        return loss.detach()
+
+    def loss(self, run: Run, net: nn.Module, targets: Tensor, wanted: Tensor) -> Tensor:
+        """Half the squared error of the regression, less the margin of the labels.
+
+        targets : features [N, E] of real images. wanted : their centred labels, [N, classes].
+        """
+        images, labels = run.images, run.labels
+        if self.flip == "on":
+            images, labels = torch.cat([images, images.flip(3)]), torch.cat([labels, labels])
+        predicted = regressed(embedded(net, images), labels, targets, self.ridge)
+        return LOSSES["mse"](predicted, wanted).mean() - margin(run.labels)
+
+
+@dataclass
+class State(Kept):
+    """What FRePo keeps beside images and labels. batches : indices of real images."""
+
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    pool: Pool
+    batches: Shuffled
+
+
+def margin(labels: Tensor) -> Tensor:
+    """How far the largest label of an image is above the next, at most 1/classes: the mean over images."""
+    largest, second = labels.topk(2).values.T
+    return (largest - second).clamp(max=1 / labels.shape[1]).mean()

@@ -1,0 +1,111 @@
+"""The loop every distiller runs in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from ..data.images import ImageData, fingerprint
+from ..data.whitening import whitened
+from ..errors import Diverged, InputError
+from ..pruning.adaptive import Adaptive
+from ..synthetic.set import SyntheticSet
+from ..utils import paths
+from ..utils.files import Unfinished
+from ..utils.progress import Report
+from .matching import check_adaptive
+from .method import Distiller
+from .run import Run
+from .state import State
+
+
+def seen(method: Distiller, data: ImageData, ipc: int) -> ImageData:
+    """`data` as the method sees it, whitened where it wants that: asked of all training data, before any is pruned."""
+    return whitened(data, method.resolved(data, ipc).zca)
+
+
+def distill(
+    method: Distiller,
+    data: ImageData,
+    ipc: int,
+    *,
+    network: str = "convnet",
+    init: str | None = None,
+    seed: int = 0,
+    adaptive: Adaptive | None = None,
+    home: str | Path | None = None,
+    progress: Report | None = None,
+    unfinished: Unfinished | None = None,
+) -> SyntheticSet:
+    """Distil `data` (already pruned) into `ipc` images a class.
+
+    data : where the method whitens and `data` is not whitened yet, that is done with the samples there are.
+    init : where the images start, the method's own default if None; see `inits` and `start` of the method.
+    adaptive : prune real batches by ITE as well; only for methods and networks that `check_adaptive` lets pass.
+    home : folder for what a first stage makes (experts), which later calls reuse; that of the store if None.
+    unfinished : keeps the state once a minute, from which the same call goes on to the same result if it is stopped.
+    All randomness follows from `seed`; the same seed on the same machine gives the same set.
+    Raises InputError for what cannot work, Diverged when the loss stops being finite.
+    """
+    data = seen(method, data, ipc)
+    method, needed, init = method.resolved(data, ipc), method.needs(ipc, init), init or method.default_init
+    for name, count in zip(data.classes, data.counts().tolist(), strict=True):
+        if count < needed:
+            raise InputError(f"class {name!r} has {count} samples: init {init!r} with ipc = {ipc} needs {needed}")
+    settings = {
+        "method": [method.name, asdict(method)],
+        "start": [ipc, init, seed],
+        "network": network,
+        "adaptive": asdict(adaptive) if adaptive else None,
+        "device": data.device.type,
+    }
+    kept = State(unfinished, {**settings, "data": fingerprint(data)} if unfinished else {})
+    rng = torch.Generator(data.device).manual_seed(seed)
+    start = method.start(data, ipc, init, rng, network)
+    run = Run(method, data, start, network, rng, adaptive)
+    method.check(run.net)
+    if adaptive:
+        check_adaptive(method, run.net)
+    if stage := method.first_stage(data, network):
+        run.stage = stage.make(Path(home) if home else paths.store() / "experts", progress)
+    run.state = method.prepare(run)
+    done = 0
+    if found := kept.load():
+        run.load_state_dict(found["run"])
+        done = found["done"]
+        if progress:
+            progress(done, method.iterations, "goes on")
+    every = max(1, method.iterations // 100)
+    for iteration in range(done + 1, method.iterations + 1):
+        loss = method.step(run)
+        if iteration % every == 0 or iteration == method.iterations:
+            # only here, since reading the loss makes a GPU wait
+            if not math.isfinite(loss):
+                remedy = f"lower image_lr = {method.image_lr}"
+                raise Diverged(f"{method.name}: the loss is {float(loss)} at iteration {iteration}; {remedy}")
+            if progress:
+                progress(iteration, method.iterations, f"loss {float(loss):.4g}")
+        if kept.due() and iteration < method.iterations:
+            kept.save({"done": iteration, "run": run.state_dict()})
+    images, labels = run.images.detach(), run.labels.detach()
+    if not torch.isfinite(images).all() or not torch.isfinite(labels).all():
+        remedy = f"lower image_lr = {method.image_lr}"
+        raise Diverged(f"{method.name}: images or labels are not finite after the last step; {remedy}")
+    meta = {
+        "method": method.name,
+        "options": asdict(method),
+        "ipc": ipc,
+        "init": init,
+        "network": network,
+        "seed": seed,
+        "data": data.name,
+        "real_samples": len(data),
+        "seconds": round(kept.seconds, 3),
+        **method.learned(run),
+    }
+    if adaptive:
+        meta["adaptive"] = {**asdict(adaptive), "dropped": run.batches.dropped / max(run.batches.seen, 1)}
+    return SyntheticSet(images, labels, data.classes, data.mean, data.std, meta, method.formation(), data.whitening)

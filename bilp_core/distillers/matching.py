@@ -1,0 +1,84 @@
+"""Methods whose loss compares a mean over real samples with the same mean over synthetic ones."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..pruning import ite
+from .method import Distiller
+from .run import Run
+
+
+class Matching(Distiller):
+    """A method whose loss compares a mean over real samples with the same mean over synthetic ones.
+
+    The loss is additively separable in the real samples, which is what ITE and adaptive pruning rest on.
+    """
+
+    # whether BatchNorm layers are frozen while matching; where not, a sample has no statistic of its own
+    freezes_batchnorm: ClassVar[bool] = False
+
+    @abstractmethod
+    def statistic(self, run: Run, images: Tensor, label: int, *, real: bool) -> list[Tensor]:
+        """The mean over `images` of one class: detached for real images, with its graph for synthetic ones."""
+
+    @abstractmethod
+    def each(self, run: Run, images: Tensor, label: int) -> list[Tensor]:
+        """What `statistic` is the mean of: [N, ...] for each of its tensors, detached."""
+
+    @abstractmethod
+    def distance(self, synthetic: list[Tensor], real: list[Tensor]) -> Tensor:
+        """How far two such means are apart: a scalar."""
+
+    def class_loss(self, run: Run, label: int) -> Tensor:
+        """The matching loss of one class, real and synthetic images under the same augmentation."""
+        adaptive = run.batches.adaptive if run.batches.due(label) else None
+        picks = run.batches.indices(label)
+        if adaptive is None:
+            return self.loss_against(run, label, picks)
+        treatments = self.treatments(run, label, picks)
+        effects = ite.VARIANTS[adaptive.effect](treatments, run.rng)
+        kept = run.batches.prune(label, picks, effects)
+        share = kept.float() / kept.sum()
+        return self.distance(treatments.ours, [torch.einsum("n,n...->...", share, p) for p in treatments.each])
+
+    def loss_against(self, run: Run, label: int, picks: Tensor) -> Tensor:
+        """The matching loss of a class against the real samples `picks`."""
+        _, synthetic, real = self.pair(run, label, picks)
+        ours = self.statistic(run, synthetic, label, real=False)
+        return self.distance(ours, self.statistic(run, real, label, real=True))
+
+    def treatments(self, run: Run, label: int, picks: Tensor) -> ite.Treatments:
+        """The samples `picks` of a class and its synthetic images, ready for their ITE."""
+        stored, synthetic, real = self.pair(run, label, picks)
+        ours = self.statistic(run, synthetic, label, real=False)
+        return ite.Treatments(stored, ours, self.each(run, real, label), self.distance)
+
+    def pair(self, run: Run, label: int, picks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Stored synthetic images of the class, and, under one augmentation, those to match and the real ones."""
+        stored = run.images_of(label)
+        real, synthetic = run.siamese(run.data.batch(picks), self.decoded(run, stored))
+        return stored, synthetic, real
+
+    def decoded(self, run: Run, stored: Tensor) -> Tensor:  # noqa: ARG002
+        """The images that the stored ones of a class stand for: themselves."""
+        return stored
+
+
+def check_adaptive(method: Distiller, net: nn.Module) -> None:
+    """Raise InputError unless the loss of `method` on `net` is a sum over real samples, as ITE needs."""
+    if not isinstance(method, Matching):
+        raise InputError(
+            f"adaptive pruning needs a loss that is additively separable in the real samples; that of "
+            f"{method.name!r} is not (its real data can still be pruned preemptively, by ratio)"
+        )
+    if not method.freezes_batchnorm and any(isinstance(m, nn.BatchNorm2d) for m in net.modules()):
+        raise InputError(
+            f"adaptive pruning with {method.name!r} needs a network without BatchNorm, which mixes the samples of a "
+            f"batch: such as convnet"
+        )

@@ -1,0 +1,143 @@
+"""The contract of a method: a frozen dataclass whose fields are its hyper-parameters."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from torch import Generator, Tensor, nn
+
+from ..data.images import ImageData
+from ..errors import InputError
+from ..synthetic.formation import Formation
+from ..synthetic.initial import INITS, initial
+from ..synthetic.set import SyntheticSet
+from ..utils.progress import Report
+from .run import Run
+
+
+class Stateful(Protocol):
+    """What a method keeps beside the images: it can be stored between two rounds, and brought back."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Kept:
+    """A dataclass that is `Stateful` by its fields: each a tensor, a plain value, or stateful itself."""
+
+    def state_dict(self) -> dict[str, Any]:
+        found = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {
+            name: v.detach() if isinstance(v, Tensor) else v.state_dict() if hasattr(v, "state_dict") else v
+            for name, v in found.items()
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, kept in state.items():
+            own = getattr(self, name)
+            if isinstance(own, Tensor):
+                own.data.copy_(kept)
+            elif hasattr(own, "load_state_dict"):
+                own.load_state_dict(kept)
+            else:
+                setattr(self, name, kept)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a method makes of real data before its rounds, and other distillations can share.
+
+    key  : stands for all that decides it. size : how much it makes; what a larger size has made serves a smaller one.
+    make : function(folder, progress) that makes it, or finds it there.
+    """
+
+    key: str
+    size: int
+    make: Callable[[Path, Report | None], Any]
+
+
+@dataclass(frozen=True)
+class Distiller(ABC):
+    """Hyper-parameters common to all methods, and what a method may say beside its mathematics.
+
+    iterations : rounds; each starts from a fresh random network.
+    image_lr, image_momentum : SGD on the synthetic images.
+    batch : real images a class and step; halved while it is at least twice the largest class (Sec. 6.3).
+    zca : whitening of the real data, see `bilp_core.data.whitening`; the synthetic set keeps it.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    default_init: ClassVar[str] = "noise"
+    inits: ClassVar[tuple[str, ...]] = INITS
+    staged: ClassVar[bool] = False  # whether there is a `first_stage`
+
+    iterations: int
+    image_lr: float
+    image_momentum: float = 0.5
+    batch: int = 256
+    zca: str = "none"
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, bool | str):
+                continue
+            if not math.isfinite(value) or value < 0 or (f.name in ("iterations", "batch") and value < 1):
+                raise InputError(f"{self.name}: {f.name} = {value!r} is out of range (finite, not negative)")
+
+    @abstractmethod
+    def step(self, run: Run) -> float | Tensor:
+        """One round: update `run.images`; returns the mean matching loss a class."""
+
+    # Settings: what depends on the data, and what cannot work.
+
+    def resolved(self, data: ImageData, ipc: int) -> Distiller:  # noqa: ARG002
+        """The same method with every setting that depends on the data filled in."""
+        return self
+
+    def strategy(self, data: ImageData) -> str:  # noqa: ARG002
+        """The augmentation under which it matches."""
+        return "none"
+
+    def check(self, net: nn.Module) -> None:  # noqa: B027
+        """Raise InputError if the method cannot work with a network like `net`."""
+
+    def passes(self, ipc: int) -> int:  # noqa: ARG002
+        """How often a round goes through the real batches; tells whether compiling pays."""
+        return 1
+
+    # The synthetic parameters: pixels, unless a method says otherwise.
+
+    def formation(self) -> Formation:
+        """How many training images a stored one stands for."""
+        return Formation()
+
+    def needs(self, ipc: int, init: str | None) -> int:
+        """Samples that `init` (None: the method's own) takes from each class. Raises InputError for an unknown one."""
+        if init is not None and init not in self.inits:
+            raise InputError(f"init = {init!r} of {self.name!r}: must be one of {', '.join(self.inits)}")
+        return 0 if (init or self.default_init) == "noise" else ipc
+
+    def start(self, data: ImageData, ipc: int, init: str, rng: Generator, network: str) -> SyntheticSet:
+        """The synthetic set before the first round."""
+        return initial(data, ipc, init, rng, network=network)
+
+    # What it keeps beside them: nothing, unless a method says otherwise.
+
+    def first_stage(self, data: ImageData, spec: str) -> Stage | None:  # noqa: ARG002
+        """What is made of real data before the rounds, such as experts; rounds find it as `run.stage`."""
+        return None
+
+    def prepare(self, run: Run) -> Stateful | None:  # noqa: ARG002
+        """Before the first round: what the method keeps beside the images, which rounds find as `run.state`."""
+        return None
+
+    def learned(self, run: Run) -> dict[str, Any]:  # noqa: ARG002
+        """After the last round: JSON values that the synthetic set keeps in its `meta`."""
+        return {}

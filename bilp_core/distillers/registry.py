@@ -1,0 +1,29 @@
+"""Methods by name. A new one is a file here with a class, and an entry in `METHODS`."""
+
+from dataclasses import fields
+from typing import Any
+
+from ..errors import InputError
+from ..utils.options import merged
+from .dc import DC
+from .dm import DM
+from .dsa import DSA
+from .frepo import FRePo
+from .idc import IDC
+from .method import Distiller
+from .mtt import MTT
+
+METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in (DC, DSA, DM, IDC, FRePo, MTT)}
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The hyper-parameters of a method with their defaults. Raises InputError for an unknown name."""
+    if name not in METHODS:
+        raise InputError(f"method {name!r} is unknown; there are: {', '.join(METHODS)}")
+    return {f.name: getattr(METHODS[name](), f.name) for f in fields(METHODS[name])}  # type: ignore[call-arg]
+
+
+def make(name: str, **options: Any) -> Distiller:
+    """A method with `options` over its defaults; their names, types and ranges are checked (InputError)."""
+    checked = merged(f"method {name!r}", options_of(name), options)
+    return METHODS[name](**checked)

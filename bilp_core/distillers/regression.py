@@ -1,0 +1,39 @@
+"""Kernel ridge regression from synthetic to real images, for methods that distil through it."""
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import Diverged, InputError
+from ..nets.memory import split
+
+
+def embedded(net: nn.Module, images: Tensor) -> Tensor:
+    """Features [N, E] of a network in evaluation mode: its BatchNorm goes by the running statistics."""
+    net.eval()
+    return torch.cat([net.embed(part) for part in split(images)])  # type: ignore[operator]
+
+
+def regressed(support: Tensor, labels: Tensor, targets: Tensor, ridge: float) -> Tensor:
+    """What kernel ridge regression on `support` predicts for `targets`, [N, classes]; differentiable in all.
+
+    support, targets : features [M, E] and [N, E], the kernel being their inner products. labels : [M, classes].
+    ridge : added to the kernel's diagonal, in units of the mean diagonal element.
+    The system is solved in float64, where the kernel of float32 features keeps its eigenvalues positive.
+    Raises Diverged for features that are not finite, InputError for a singular system.
+    """
+    wide = support.double()
+    kernel = wide @ wide.T
+    level = kernel.diagonal().mean()
+    identity = torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
+    factor, failed = torch.linalg.cholesky_ex(kernel + ridge * level * identity)
+    # a singular kernel may pass, its last pivots then being all rounding; NaN compares as false
+    pivots = factor.detach().diagonal().square()
+    if failed or not pivots.min() > len(kernel) * torch.finfo(kernel.dtype).eps * level.detach():
+        if not torch.isfinite(level):
+            raise Diverged("features of the synthetic images are not finite; lower image_lr")
+        raise InputError(
+            f"the kernel of {len(kernel)} synthetic images is singular (two of them may be equal), and ridge = "
+            f"{ridge} does not mend that: raise ridge"
+        )
+    weights = wide.T @ torch.cholesky_solve(labels.double(), factor)
+    return targets @ weights.to(targets.dtype)

@@ -1,0 +1,129 @@
+"""The state of one distillation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ..data.images import ImageData
+from ..nets import augment
+from ..nets.compiling import compiled
+from ..nets.memory import split
+from ..nets.networks import initialise, network
+from ..pruning.adaptive import Adaptive
+from ..synthetic.set import SyntheticSet, middle_grey
+from .batches import ClassBatches
+
+if TYPE_CHECKING:
+    from .method import Distiller
+
+GRAIN = 16  # images by which a part of a batch may grow to meet a size that is compiled
+
+
+class Run:
+    """The state of one distillation."""
+
+    def __init__(
+        self,
+        method: Distiller,
+        data: ImageData,
+        start: SyntheticSet,
+        spec: str,
+        rng: Generator,
+        adaptive: Adaptive | None = None,
+    ) -> None:
+        self.method, self.data, self.rng = method, data, rng
+        self.stage: Any = None  # what the method's `first_stage` gave
+        self.ipc = len(start.images) // data.num_classes
+        self.images = start.images.clone().requires_grad_()
+        self.labels = start.labels
+        self.classes = torch.arange(data.num_classes, device=data.device)
+        # augmentation is drawn on the host, so that a GPU need not wait
+        self.host = rng if rng.device.type == "cpu" else torch.Generator().manual_seed(rng.initial_seed())
+        self.net = network(spec, data.shape, data.num_classes).to(data.device)
+        self.batchnorms = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm2d)]
+        self.batches = ClassBatches(data, method.batch, rng, adaptive)
+        self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
+            [self.images], lr=method.image_lr, momentum=method.image_momentum
+        )
+        self.state: Any = None  # the method's own, see `prepare`
+        self.strategy = method.strategy(data)
+        self.grey = middle_grey(data.mean, data.std).to(data.device)
+        positions = method.iterations * method.passes(self.ipc) * data.num_classes * self.batches.size
+        self._positions = 0 if self.batchnorms else positions * data.shape[1] * data.shape[2]
+        self._compiled: dict[Callable, Callable] = {}
+        # images of a pass, such that the largest batch falls into equal parts: one shape is compiled
+        full = min(self.batches.size, max(map(len, self.batches.members)))
+        self.chunk = math.ceil(full / len(split(data.images[:full])))
+
+    def fresh_network(self) -> None:
+        """New random weights, in place."""
+        initialise(self.net, self.rng)
+        self.net.train()
+
+    def images_of(self, label: int) -> Tensor:
+        """The synthetic images of one class, [ipc, C, H, W]."""
+        return self.images[label * self.ipc : (label + 1) * self.ipc]
+
+    def siamese(self, *batches: Tensor) -> tuple[Tensor, ...]:
+        """The same augmentation, one draw, on all of them."""
+        if self.strategy == "none":
+            return batches
+        drawn = augment.draw(self.strategy, 1, self.data.shape[1:], self.host)
+        return tuple(augment.apply(batch, drawn) for batch in batches)
+
+    def augmented(self, images: Tensor) -> Tensor:
+        """One operation for the batch, its parameters drawn for each image: as in training a network."""
+        if self.strategy == "none":
+            return images
+        return augment.apply(images, augment.draw(self.strategy, len(images), self.data.shape[1:], self.host))
+
+    def in_chunks(self, function: Callable[..., Tensor], images: Tensor, *args: Any) -> Iterator[Tensor]:
+        """function(net, chunk, *args) for one chunk of real images after the other, compiled where that pays.
+
+        `function` sums over images, and takes weights for them as a last argument.
+        """
+        if function not in self._compiled:
+            self._compiled[function] = compiled(function, self._positions, images.device)
+        call = self._compiled[function]
+        for part in images.split(self.chunk):
+            if len(part) == self.chunk or call is function:
+                yield call(self.net, part, *args)
+            elif self.batches.adaptive:
+                # any number survives; filled up to one of a few, each of which is compiled once
+                missing = -len(part) % GRAIN
+                weights = torch.cat([part.new_ones(len(part)), part.new_zeros(missing)])
+                yield call(self.net, torch.cat([part, part[:1].expand(missing, -1, -1, -1)]), *args, weights)
+            else:  # the rest of a batch: seldom enough to run as it is
+                yield function(self.net, part, *args)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next rounds depend on, between two rounds."""
+        return {
+            "images": self.images.detach(),
+            "labels": self.labels.detach(),
+            "optimizer": self.optimizer.state_dict(),
+            "generators": [self.rng.get_state(), self.host.get_state()],
+            "batches": self.batches.state_dict(),
+            "method": self.state.state_dict() if self.state else {},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        with torch.no_grad():
+            self.images.copy_(state["images"])
+            self.labels.copy_(state["labels"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.batches.load_state_dict(state["batches"])
+        if self.state:
+            self.state.load_state_dict(state["method"])
+        for generator, kept in zip((self.rng, self.host), state["generators"], strict=True):
+            generator.set_state(kept)
+
+    def descend(self) -> None:
+        """One step on the synthetic images along the gradients gathered so far."""
+        self.optimizer.step()
+        self.optimizer.zero_grad()

@@ -1,0 +1,150 @@
+"""How the papers of the methods train the networks that judge a synthetic set."""
+
+from dataclasses import asdict, dataclass, replace
+
+from ..data.images import ImageData
+from ..errors import InputError
+from ..nets import augment
+from ..nets.networks import parse
+from ..nets.recipe import Recipe
+from ..utils.options import merged
+
+SCHEDULES = ("half", "thirds", "cosine")
+# synthetic images, and the steps with which FRePo evaluates that many
+FREPO_STEPS = (
+    *((10, 1000), (100, 2000), (200, 20_000), (400, 5000), (500, 5000), (1000, 10_000)),
+    *((2000, 40_000), (5000, 40_000)),
+)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """An evaluation's settings.
+
+    schedule : 'half', as DC, DSA and DM: epochs + 1 are trained, and after epoch epochs // 2 + 1 the learning rate
+               falls to a tenth with a fresh optimiser. 'thirds', as IDC: it falls to a fifth after two thirds and
+               after five sixths of the epochs. 'cosine', as FRePo: it rises for 500 steps and falls to a hundredth.
+    optimizer : 'sgd', or 'adam' (without momentum).
+    cutmix   : probability that a batch is mixed.
+    loss     : one of `training.LOSSES`, of hard or soft labels.
+    test_every : epochs between two points of the test curves; 0 tests only at the end.
+    """
+
+    epochs: int = 300
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch: int = 256
+    augment: str = "none"
+    schedule: str = "half"
+    cutmix: float = 0.0
+    loss: str = "cross_entropy"
+    optimizer: str = "sgd"
+    test_every: int = 0
+
+    def recipe(self) -> Recipe:
+        if self.schedule not in SCHEDULES:
+            raise InputError(f"schedule = {self.schedule!r}: must be one of {', '.join(SCHEDULES)}")
+        half = self.schedule == "half"
+        return Recipe(
+            epochs=self.epochs + half,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            batch=self.batch,
+            drop_after=self.epochs // 2 + 1 if half else None,
+            milestones=(2 * self.epochs // 3, 5 * self.epochs // 6) if self.schedule == "thirds" else (),
+            cosine_to=0.01 if self.schedule == "cosine" else None,
+            warmup=500,
+            optimizer=self.optimizer,
+            augment=self.augment,
+            cutmix=self.cutmix,
+            loss=self.loss,
+        )
+
+
+def protocol(
+    method: str,
+    data: ImageData,
+    network: str = "convnet",
+    *,
+    ipc: int = 1,
+    factor: int = 1,
+    learned_lr: float | None = None,
+    **overrides: object,
+) -> Protocol:
+    """The protocol that `method` was published with.
+
+    dc       : 300 epochs without augmentation; but 1000 with one random crop, scaling or rotation an image on
+               MNIST and on our small digits, with crop or noise for a ConvNet with BatchNorm.
+    dsa, dm, mtt : 1000 epochs with DSA augmentation, without flip on digit data.
+    idc      : see `idc_protocol`. frepo : see `frepo_protocol`.
+    ipc, factor : of the synthetic set; only those two depend on them.
+    learned_lr : the step size that was distilled with the set (`meta["lr"]`), which then is the learning rate.
+    Raises InputError for an unknown override, naming those there are.
+    """
+    if method == "idc":
+        base = idc_protocol(data, network, ipc, factor)
+    elif method == "frepo":
+        base = frepo_protocol(data, ipc)
+    else:
+        strategy = dc_strategy(data, network) if method == "dc" else augment.dsa_strategy(data.flip)
+        base = Protocol(epochs=300 if strategy == "none" else 1000, augment=strategy)
+    if learned_lr is not None:
+        base = replace(base, lr=learned_lr)
+    return Protocol(**merged(f"the evaluation of {method!r}", asdict(base), overrides))
+
+
+def dc_strategy(data: ImageData, network: str) -> str:
+    name, options = parse(network)
+    if name == "convnet" and options.get("norm") == "batch":
+        return "dc:crop_noise"
+    return "dc:crop_scale_rotate" if data.name in ("mnist", "digits") else "none"
+
+
+def idc_protocol(data: ImageData, network: str, ipc: int, factor: int) -> Protocol:
+    """1000 epochs at batch 64, augmentation of each image and CutMix with probability 0.5.
+
+    Without CutMix on SVHN at IPC 1 and factor 1 (with cutout then), and on MNIST and our digits at factors above 1.
+    DenseNet trains 400 epochs from IPC 50 on. From 128x128 pixels on CutMix is certain and the epochs fall with the
+    number of decoded images a class; the reference's photographic transforms there are not ours.
+    """
+    words = ["color", "crop", "cutout", "flip", "scale", "rotate"]
+    epochs, probability = 1000, 0.5
+    if min(data.shape[1:]) >= 128:
+        decoded = ipc * factor**2
+        steps = ((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500))
+        epochs = next((epochs for most, epochs in steps if decoded <= most), 300)
+        probability = 1.0
+    elif data.name == "svhn" and ipc == factor == 1:
+        probability = 0.0
+    elif data.name in ("mnist", "digits") and factor > 1:
+        probability = 0.0
+        words.remove("cutout")
+    elif network.startswith("densenet") and ipc >= 50 and factor > 1:
+        epochs = 400
+    if probability:
+        words.remove("cutout")
+    if not data.flip:
+        words.remove("flip")
+    return Protocol(epochs=epochs, batch=64, augment="idc:" + "_".join(words), schedule="thirds", cutmix=probability)
+
+
+def frepo_protocol(data: ImageData, ipc: int) -> Protocol:
+    """Regression of the labels by Adam, with one operation of FRePo's augmentation a step, at batch 500.
+
+    The steps depend on the number of synthetic images; between the reference's numbers, the next one's are taken. Its
+    batches are in the order of the classes, ours are shuffled.
+    """
+    images, batch = ipc * data.num_classes, 500
+    steps = next((steps for most, steps in FREPO_STEPS if images <= most), FREPO_STEPS[-1][1])
+    return Protocol(
+        epochs=steps // -(-images // batch),
+        lr=3e-4,
+        weight_decay=0.0,
+        batch=batch,
+        augment=augment.frepo_strategy(data.flip and data.shape[0] > 1),
+        schedule="cosine",
+        loss="mse",
+        optimizer="adam",
+    )

@@ -1,0 +1,42 @@
+"""Indicators by name. A new one is a file here with an `INDICATOR`, and an entry in `INDICATORS`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import InputError
+from ..utils.options import merged
+from . import coresets, early_loss, el2n, forgetting, grand, loss, margin, monte_carlo, uniform
+from .base import Indicator
+
+INDICATORS: dict[str, Indicator] = {
+    "random": uniform.INDICATOR,
+    "loss": loss.INDICATOR,
+    "early-loss": early_loss.INDICATOR,
+    "el2n": el2n.INDICATOR,
+    "grand": grand.INDICATOR,
+    "forgetting": forgetting.INDICATOR,
+    "margin": margin.INDICATOR,
+    "monte-carlo": monte_carlo.INDICATOR,
+    **coresets.INDICATORS,
+}
+
+
+def options_of(name: str, data_name: str = "") -> dict[str, Any]:
+    """Options of an indicator with their defaults on a data set. Raises InputError for an unknown name."""
+    if name not in INDICATORS:
+        raise InputError(f"indicator {name!r} is unknown; there are: {', '.join(INDICATORS)}")
+    return INDICATORS[name].options(data_name)
+
+
+def resolve(name: str, data_name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of an indicator, `options` over the defaults; names, types and ranges checked."""
+    settings = merged(f"indicator {name!r}", options_of(name, data_name), options)
+    indicator = INDICATORS[name]
+    for key, value in settings.items():
+        least = indicator.least.get(key, 1 if isinstance(value, int) else 0)
+        if not isinstance(value, str) and not least <= value < float("inf"):
+            raise InputError(f"option {key} = {value!r} of indicator {name!r}: must be finite, at least {least}")
+        if value not in indicator.choices.get(key, (value,)):
+            allowed = ", ".join(indicator.choices[key])
+            raise InputError(f"option {key} = {value!r} of indicator {name!r}: must be one of {allowed}")
+    return settings

@@ -1,0 +1,88 @@
+"""Scoring a data set."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.images import ImageData, fingerprint
+from ..errors import InputError
+from ..utils.files import Unfinished
+from ..utils.progress import Report
+from .finished import Finished
+from .recording import Recorded, record
+from .registry import INDICATORS, options_of, resolve
+
+
+def score(
+    data: ImageData,
+    name: str,
+    *,
+    seed: int = 0,
+    progress: Report | None = None,
+    unfinished: Unfinished | None = None,
+    **options: Any,
+) -> Tensor:
+    """Score every sample of `data`: float32 [N] on the CPU, finite, larger = harder.
+
+    options : those of the indicator (`options_of`), defaults by data set.
+    unfinished : keeps the trials that are finished, from which the same call goes on if it is stopped.
+    Raises InputError for an unknown indicator or option, FloatingPointError if a probe diverges.
+    """
+    return timed_score(data, name, seed=seed, progress=progress, unfinished=unfinished, **options)[0]
+
+
+def timed_score(
+    data: ImageData,
+    name: str,
+    *,
+    seed: int = 0,
+    progress: Report | None = None,
+    unfinished: Unfinished | None = None,
+    **options: Any,
+) -> tuple[Tensor, float]:
+    """`score`, and the seconds it took; of a stopped job, with those of the parts that were finished before."""
+    settings, indicator = resolve(name, data.name, options), INDICATORS[name]
+    about = {"indicator": name, "options": {**settings, "together": 0}, "seed": seed}
+    kept = unfinished if indicator.parts else None
+    finished = Finished(kept, {**about, "data": fingerprint(data)} if kept else None)
+    if indicator.parts:
+        settings["finished"] = finished
+    scores = _checked(name, data, indicator.compute(data, seed, progress, **settings))
+    return scores, finished.seconds
+
+
+def score_together(
+    data: ImageData, names: Sequence[str], *, seed: int = 0, progress: Report | None = None, **options: Any
+) -> dict[str, Tensor]:
+    """`score` of several indicators that watch a training, from one training: the same numbers, once the work.
+
+    options : of any of the indicators; each takes those it has.
+    Raises InputError for an indicator that watches none (random, grand, ...), or if they train differently.
+    """
+    watches, probe = {}, None
+    for name in names:
+        own = {key: value for key, value in options.items() if key in options_of(name, data.name)}
+        settings, indicator = resolve(name, data.name, own), INDICATORS[name]
+        if not isinstance(indicator, Recorded):
+            able = ", ".join(n for n, i in INDICATORS.items() if isinstance(i, Recorded))
+            raise InputError(f"indicator {name!r} watches no training, so shares none; those that do: {able}")
+        own_probe, watches[name] = indicator.plan(settings)
+        probe = probe or own_probe
+        if replace(own_probe, epochs=probe.epochs) != probe:
+            raise InputError(f"indicators {names[0]!r} and {name!r} train differently: {probe} and {own_probe}")
+    if unknown := [key for key in options if not any(key in options_of(name, data.name) for name in names)]:
+        raise InputError(f"option {unknown[0]!r} belongs to none of the indicators {', '.join(names)}")
+    if probe is None:
+        return {}
+    found = record(data, probe, seed, watches, progress)
+    return {name: _checked(name, data, values.double().mean(0)) for name, values in found.items()}
+
+
+def _checked(name: str, data: ImageData, scores: Tensor) -> Tensor:
+    scores = scores.float().cpu()
+    if not torch.isfinite(scores).all():
+        raise FloatingPointError(f"indicator {name!r} gave scores that are not finite on {data.name}")
+    return scores

@@ -1,0 +1,53 @@
+"""MLP, LeNet, AlexNet and VGG as the distillation literature has them."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from .layers import NORMS, POOLS, Shape, first_padding
+
+
+def mlp(shape: Shape) -> nn.Sequential:
+    """Two hidden layers of 128."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU())
+
+
+def lenet(shape: Shape) -> nn.Sequential:
+    """Two 5x5 convolutions and two hidden linear layers; E is the last hidden layer's 84."""
+    channels, *sides = shape
+    padding = first_padding(shape)
+    for layer_padding in (padding, 0):
+        sides = [max(side + 2 * layer_padding - 4, 2) // 2 for side in sides]
+    return nn.Sequential(
+        *(nn.Conv2d(channels, 6, 5, padding=padding), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        *(nn.Linear(16 * sides[0] * sides[1], 120), nn.ReLU()),
+        *(nn.Linear(120, 84), nn.ReLU()),
+    )
+
+
+def alexnet(shape: Shape, norm: str) -> nn.Sequential:
+    """Five convolutions, 2x2 max pooling after the first, the second and the last."""
+    plan = [(128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True)]
+    layers: list[nn.Module] = []
+    channels, widening = shape[0], first_padding(shape)
+    for width, kernel, pooled in plan:
+        layers.append(nn.Conv2d(channels, width, kernel, padding=kernel // 2 + widening))
+        layers += [*NORMS[norm]((width, 0, 0)), nn.ReLU(), *POOLS["max" if pooled else "none"]()]
+        channels, widening = width, 0
+    return nn.Sequential(*layers)
+
+
+def vgg11(shape: Shape, norm: str) -> nn.Sequential:
+    """Eight 3x3 convolutions in five stages, each ended by 2x2 max pooling; E = 512."""
+    layers: list[nn.Module] = []
+    channels, widening = shape[0], first_padding(shape)
+    for widths in [(64,), (128,), (256, 256), (512, 512), (512, 512)]:
+        for width in widths:
+            layers.append(nn.Conv2d(channels, width, 3, padding=1 + widening))
+            layers += [*NORMS[norm]((width, 0, 0)), nn.ReLU()]
+            channels, widening = width, 0
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))

@@ -1,0 +1,33 @@
+"""When torch.compile is used."""
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+
+from ..errors import InputError
+from . import speed
+
+COMPILE_ABOVE = 3e7  # positions in a whole run from which compiling (about 20 s, cold) pays on a CPU
+
+
+@lru_cache(maxsize=1)
+def _compiler_works() -> bool:
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))
+
+
+def compiled(function: Callable, positions: float, device: torch.device) -> Callable:
+    """`function` through torch.compile where that pays: long runs on a CPU that has a C++ compiler.
+
+    positions : images x height x width that will pass through it in all.
+    BILP_COMPILE = 0 or 1 overrides the choice, BILP_SPEED = plain forbids it. The result may differ by rounding.
+    """
+    choice = os.environ.get("BILP_COMPILE", "auto")
+    if choice not in ("0", "1", "auto"):
+        raise InputError(f"BILP_COMPILE = {choice!r}: must be 0, 1 or auto")
+    if speed.mode() == "plain":
+        return function
+    pays = device.type == "cpu" and positions >= COMPILE_ABOVE and _compiler_works()
+    return torch.compile(function, dynamic=False) if choice == "1" or (choice == "auto" and pays) else function

@@ -1,0 +1,61 @@
+"""ConvNets: that of DC, DSA, DM and nearly all later work, and FRePo's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .layers import ACTIVATIONS, NORMS, POOLS, Shape, first_padding
+
+
+def convnet(
+    shape: Shape,
+    depth: int | None = None,
+    width: int = 128,
+    norm: str = "instance",
+    act: str = "relu",
+    pool: str = "avg",
+) -> nn.Sequential:
+    """Blocks of 3x3 convolution, norm, activation and 2x2 pooling."""
+    channels, height, side = shape
+    depth = depth or (4 if min(height, side) >= 64 else 3)
+    layers: list[nn.Module] = []
+    for block in range(depth):
+        widening = first_padding(shape) if block == 0 else 0
+        layers.append(nn.Conv2d(channels, width, 3, padding=1 + widening))
+        channels, height, side = width, height + 2 * widening, side + 2 * widening
+        layers += [*NORMS[norm]((channels, height, side)), ACTIVATIONS[act](), *POOLS[pool]()]
+        if pool != "none":
+            height, side = height // 2, side // 2
+    return nn.Sequential(*layers)
+
+
+class FlaxBatchNorm(nn.BatchNorm2d):
+    """BatchNorm whose running statistics keep a tenth of their past, with the biased variance, as in FRePo's code."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        with torch.no_grad():
+            variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+            for running, now in ((self.running_mean, mean), (self.running_var, variance)):
+                assert running is not None
+                running.mul_(0.1).add_(now, alpha=0.9)
+        return nn.functional.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+
+
+def frepo_convnet(shape: Shape, depth: int | None = None, width: int = 128, norm: str = "none") -> nn.Sequential:
+    """Blocks of 3x3 convolution, ReLU and 2x2 averages; each doubles the width, and from the second on it starts with
+    the norm."""
+    channels, height, side = shape
+    least = min(height, side)
+    depth = depth or (5 if least >= 128 else 4 if least >= 64 else 3)
+    layers: list[nn.Module] = []
+    for block in range(depth):
+        widening = first_padding(shape) if block == 0 else 0
+        if block:
+            layers += [FlaxBatchNorm(channels)] if norm == "batch" else NORMS[norm]((channels, height, side))
+        layers.append(nn.Conv2d(channels, width << block, 3, padding=1 + widening))
+        layers += [nn.ReLU(), nn.AvgPool2d(2)]
+        channels, height, side = width << block, height // 2 + widening, side // 2 + widening
+    return nn.Sequential(*layers)

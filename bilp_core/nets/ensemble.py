@@ -1,0 +1,143 @@
+"""K networks of one architecture, trained side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from ..errors import InputError
+from . import speed
+from .compiling import compiled
+from .memory import split
+from .networks import initialise, network
+
+STACK_BELOW = 2048  # positions a step under which stacking wins on a CPU
+
+
+class Samples(Protocol):
+    """What can be trained on: labels, and normalised images by index."""
+
+    @property
+    def labels(self) -> Tensor: ...
+    def __len__(self) -> int: ...
+    def batch(self, indices: Tensor | None = None) -> Tensor: ...
+
+
+@dataclass(frozen=True, eq=False)
+class TensorSamples:
+    """Float images [N, C, H, W] and labels, int64 [N] or soft [N, classes]."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Tensor | None = None) -> Tensor:
+        return self.images if indices is None else self.images[indices]
+
+
+def stacks(device: torch.device | str, batch: int, shape: tuple[int, ...]) -> bool:
+    """Whether an ensemble that trains on batches of images [C, H, W] = `shape` is stacked."""
+    return torch.device(device).type == "cuda" or batch * shape[1] * shape[2] <= STACK_BELOW
+
+
+class Ensemble:
+    """K networks of one architecture.
+
+    seeds   : one for each network; its initial weights, batch order and augmentation follow from it.
+    shape   : (C, H, W) of the images.
+    batch   : images a training step, from which stacking or looping is chosen unless `stacked` says so.
+    positions : images x height x width of the whole training and testing, see `compiled`.
+    mixed   : whether bfloat16 is good enough where the user wants it, see `speed`.
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        seeds: Sequence[int],
+        device: torch.device | str = "cpu",
+        *,
+        batch: int = 64,
+        positions: float = 0.0,
+        stacked: bool | None = None,
+        mixed: bool = False,
+    ) -> None:
+        if not seeds:
+            raise InputError("an ensemble needs at least one seed")
+        self.device, self.mixed = torch.device(device), mixed
+        self.generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+        # augmentation is drawn on the host, so that a GPU need not wait
+        on_host = self.device.type == "cpu"
+        self.hosts = self.generators if on_host else [torch.Generator().manual_seed(seed) for seed in seeds]
+        members = []
+        for rng in self.generators:
+            member = network(spec, shape, num_classes).to(self.device)
+            initialise(member, rng)
+            members.append(member)
+        self.base = members[0]
+        self.size = shape[1:]
+        self.stacked = stacks(self.device, batch, shape) if stacked is None else stacked
+        # BatchNorm sees the batch as one: no chunks, and no compiling of its running statistics
+        self.whole = any(True for _ in self.base.buffers())
+        if self.stacked:
+            self.parameters, self.buffers = stack_module_state(members)
+            self._call = vmap(self._single, in_dims=(0, 0, 0), randomness="error")
+            self._call_shared = vmap(self._single, in_dims=(0, 0, None), randomness="error")
+        else:
+            self.members = members
+            self._run = self._member if self.whole else compiled(self._member, positions, self.device)
+
+    def __len__(self) -> int:
+        return len(self.generators)
+
+    def _single(self, parameters: dict, buffers: dict, images: Tensor) -> Tensor:
+        return functional_call(self.base, (parameters, buffers), (images,))
+
+    @staticmethod
+    def _member(member: nn.Module, images: Tensor) -> Tensor:
+        return member(images)
+
+    def leaves(self) -> list[Tensor]:
+        """The tensors an optimiser updates."""
+        if self.stacked:
+            return list(self.parameters.values())
+        return [p for member in self.members for p in member.parameters()]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Copies of the parameters on the CPU, each [K, *shape]."""
+        if self.stacked:
+            return {name: p.detach().to("cpu", copy=True) for name, p in self.parameters.items()}
+        rows = [dict(member.named_parameters()) for member in self.members]
+        return {name: torch.stack([row[name].detach() for row in rows]).cpu() for name in rows[0]}
+
+    def train(self, mode: bool = True) -> None:
+        """Training mode (BatchNorm uses the batch), or evaluation mode."""
+        for member in [self.base] if self.stacked else self.members:
+            member.train(mode)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """images [K, B, C, H, W], or [B, C, H, W] shared by all networks -> logits [K, B, classes]."""
+        with speed.autocast(self.device, self.mixed):
+            logits = self._logits(images, shared=images.ndim == 4)
+        return logits.float() if logits.dtype == torch.bfloat16 else logits
+
+    def _logits(self, images: Tensor, shared: bool) -> Tensor:
+        if self.stacked:
+            call = self._call_shared if shared else self._call
+            return call(self.parameters, self.buffers, images)
+        members = enumerate(self.members)
+        return torch.stack([self._chunked(member, images if shared else images[k]) for k, member in members])
+
+    def _chunked(self, member: nn.Module, images: Tensor) -> Tensor:
+        if self.whole:
+            return member(images)
+        parts = split(images)
+        # a shorter last part runs as it is, so that only one shape is ever compiled
+        runs = [self._run if len(part) == len(parts[0]) else self._member for part in parts]
+        return torch.cat([run(member, part) for run, part in zip(runs, parts, strict=True)])

@@ -1,0 +1,31 @@
+"""How much of a batch, and how many networks, pass at once."""
+
+import torch
+from torch import Tensor
+
+CHUNK = 2**16  # positions (images x height x width) a forward pass on a CPU: activations then stay near the cache
+FEW_ENOUGH = 2**19  # positions a step of a whole ensemble on a CPU
+BYTES = 4096  # that training holds a position: 2.7 kB in a ConvNet of width 128, and the optimiser's share
+
+
+def split(images: Tensor) -> tuple[Tensor, ...]:
+    """Images [N, C, H, W] in parts for one pass each: all of them on a GPU, cache-sized parts on a CPU."""
+    if images.device.type != "cpu":
+        return (images,)
+    return images.split(max(1, CHUNK // (images.shape[-2] * images.shape[-1])))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of a GPU that can still be allocated: what is free, and what PyTorch holds without using it."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def fitting(positions: int, device: torch.device) -> int:
+    """How many networks may train in one ensemble: as many as fit the memory, by a guess that is safe for ConvNets.
+
+    positions : images x height x width of one network's step. On a CPU few gain as much as many.
+    """
+    if device.type == "cpu":
+        return max(1, FEW_ENOUGH // positions)
+    return max(1, int(free_memory(device) * 0.8) // (BYTES * positions))

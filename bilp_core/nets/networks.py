@@ -1,0 +1,203 @@
+"""The networks of the distillation literature, by name.
+
+A network is asked for with a spec, `name` or `name:option=value,...`; only two take options:
+
+    convnet        depth  1 to 8; default 3, and 4 from 64x64 pixels on
+                   width  1 to 1024; default 128
+                   norm   none, batch, layer, instance (default) or group (four groups)
+                   act    relu (default), sigmoid, leakyrelu or swish
+                   pool   none, max or avg (default)
+    frepo-convnet  depth  1 to 6; default 3, 4 from 64x64 pixels and 5 from 128x128 on
+                   width  of the first block, 1 to 512; default 128
+                   norm   none (default), batch, layer, instance or group
+    mlp  lenet  alexnet  alexnet-bn  vgg11  vgg11-bn  resnet18  resnet18-bn  resnet18-bn-ap
+    resnet10  resnet10-bn  resnetap10  resnetap10-bn  densenet-bn  efficientnet-bn
+
+Example: `convnet:depth=4,norm=batch`. Without -bn, vgg11 and the resnets have instance norm, alexnet no norm.
+
+Architectures and parameter counts of convnet and of the first line of names are those of the reference
+implementation of DC, DSA and DM (VICO-UoE/DatasetCondensation). They differ from it only where it cannot run:
+vgg11 and resnet18 end in global average pooling, so inputs may exceed 32x32; and the wide first padding, which
+turns a grey 28x28 image into 32x32, is left out at other sizes.
+
+The second line of names has the networks of IDC (Kim et al. 2022, snu-mllab/Efficient-Dataset-Condensation),
+each ended by global average pooling. resnet10 and resnetap10 are as wide as IDC has them on CIFAR up to 32x32
+pixels, and as wide as on its other data beyond. IDC's EfficientNet-B0 is another package's; this one is
+torchvision's, with the same parameters, symmetric padding, PyTorch's default norm settings, and neither dropout
+nor stochastic depth.
+
+frepo-convnet is the network of FRePo (Zhou et al. 2022, yongchaoz/FRePo).
+
+Nothing works in place: every network can be differentiated twice and used under `torch.func`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Generator, nn
+from torch.random import fork_rng
+
+from ..errors import InputError
+from .borrowed import densenet, efficientnet
+from .classic import alexnet, lenet, mlp, vgg11
+from .convnet import convnet, frepo_convnet
+from .layers import ACTIVATIONS, CUT_NORMAL, NORMS, POOLS, Network, Shape
+from .residual import resnet10, resnet18
+
+# name -> builder(shape, **options) of everything before the last linear layer
+NETWORKS: dict[str, Callable[..., nn.Sequential]] = {
+    "convnet": convnet,
+    "mlp": mlp,
+    "lenet": lenet,
+    "alexnet": partial(alexnet, norm="none"),
+    "alexnet-bn": partial(alexnet, norm="batch"),
+    "vgg11": partial(vgg11, norm="instance"),
+    "vgg11-bn": partial(vgg11, norm="batch"),
+    "resnet18": partial(resnet18, norm="instance"),
+    "resnet18-bn": partial(resnet18, norm="batch"),
+    "resnet18-bn-ap": partial(resnet18, norm="batch", pooled=True),
+    "resnet10": partial(resnet10, norm="instance"),
+    "resnet10-bn": partial(resnet10, norm="batch"),
+    "resnetap10": partial(resnet10, norm="instance", pooled=True),
+    "resnetap10-bn": partial(resnet10, norm="batch", pooled=True),
+    "densenet-bn": densenet,
+    "efficientnet-bn": efficientnet,
+    "frepo-convnet": frepo_convnet,
+}
+# how the weights of those that do not start as PyTorch does are drawn, see `initialise`
+STARTS = {
+    "frepo-convnet": "lecun",
+    **dict.fromkeys(("resnet10", "resnet10-bn", "resnetap10", "resnetap10-bn"), "he"),
+}
+# name -> option -> allowed words, or whole numbers
+OPTIONS: dict[str, dict[str, tuple[str, ...] | range]] = {
+    "convnet": {
+        "depth": range(1, 9),
+        "width": range(1, 1025),
+        "norm": tuple(NORMS),
+        "act": tuple(ACTIVATIONS),
+        "pool": tuple(POOLS),
+    },
+    "frepo-convnet": {"depth": range(1, 7), "width": range(1, 513), "norm": tuple(NORMS)},
+}
+
+
+def parse(spec: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options of a spec. Raises InputError naming what is wrong and what is allowed."""
+    name, _, rest = spec.partition(":")
+    if name not in NETWORKS:
+        raise InputError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
+    allowed = OPTIONS.get(name, {})
+    options: dict[str, Any] = {}
+    for item in rest.split(",") if rest else []:
+        key, _, value = item.partition("=")
+        if key not in allowed:
+            known = ", ".join(allowed) or "it takes none"
+            raise InputError(f"network {spec!r}: unknown option {key!r} of {name}; known: {known}")
+        if key in options:
+            raise InputError(f"network {spec!r}: option {key!r} is given twice")
+        values = allowed[key]
+        if isinstance(values, range):
+            if not (value.isascii() and value.isdecimal() and int(value) in values):
+                raise InputError(
+                    f"network {spec!r}: {key} must be a whole number from {values[0]} to {values[-1]}, got {value!r}"
+                )
+            options[key] = int(value)
+        else:
+            if value not in values:
+                raise InputError(f"network {spec!r}: {key} must be one of {', '.join(values)}, got {value!r}")
+            options[key] = value
+    if options.get("norm") == "group" and options.get("width", 128) % 4:
+        raise InputError(f"network {spec!r}: norm=group needs a width divisible by 4, got {options['width']}")
+    return name, options
+
+
+def evaluation_spec(spec: str) -> str:
+    """The network that evaluates what `spec` distilled: batch norm, which a few synthetic images cannot feed,
+    gives way to the instance-norm version (alexnet, which has none, and frepo-convnet to no norm; resnet18-bn-ap to
+    resnet18). densenet-bn and efficientnet-bn, which have no other version, are their own.
+
+    Source: the reference's evaluation pool "S"; FRePo's code.
+    """
+    name, options = parse(spec)
+    without_batch_norm = name.partition("-")[0]
+    name = without_batch_norm if without_batch_norm in NETWORKS else name
+    if options.get("norm") == "batch":
+        options["norm"] = "none" if name == "frepo-convnet" else "instance"
+    rest = ",".join(f"{key}={value}" for key, value in options.items())
+    return f"{name}:{rest}" if rest else name
+
+
+def network(spec: str, shape: Shape, num_classes: int) -> Network:
+    """Build a network on the CPU, in training mode. Its weights are nothing to rely on before `initialise` or
+    a state dict sets them. The global random state is left as it was.
+
+    shape : (channels, height, width) of an image, in pixels.
+    Raises InputError on a bad spec, shape or class count, and where images are too small for the network.
+    """
+    name, options = parse(spec)
+    if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise InputError(f"image shape must be three positive integers (channels, height, width), got {shape}")
+    if num_classes < 1:
+        raise InputError(f"number of classes must be at least 1, got {num_classes}")
+    try:
+        features, size = _features(name, options, shape)
+    except (RuntimeError, ValueError) as error:
+        least = _next_size(name, options, shape)
+        raise InputError(
+            f"network {spec!r} needs images of at least {least}x{least} pixels, got {shape[1]}x{shape[2]}"
+        ) from error
+    with fork_rng(devices=[]):
+        return Network(features, nn.Linear(size, num_classes), STARTS.get(name, "uniform")).train()
+
+
+@torch.no_grad()
+def _features(name: str, options: dict[str, Any], shape: Shape) -> tuple[nn.Sequential, int]:
+    """All before the last linear layer, and the number of features it gives an image. Fails where a map
+    vanishes, and where instance norm meets a single pixel, which it would make a constant."""
+    with fork_rng(devices=[]):
+        features = NETWORKS[name](shape, **options).eval()
+    return features, features(torch.zeros(1, *shape)).numel()
+
+
+def _next_size(name: str, options: dict[str, Any], shape: Shape) -> int:
+    """The smallest size above `shape` that the network accepts, of those at which one here begins."""
+    for size in (2, 4, 8, 9, 16, 28, 32, 64, 128):
+        if size > min(shape[1:]):
+            try:
+                _features(name, options, (shape[0], size, size))
+            except (RuntimeError, ValueError):
+                continue
+            return size
+    return 256  # what a convnet of the greatest depth needs
+
+
+@torch.no_grad()
+def initialise(net: nn.Module, rng: Generator) -> None:
+    """Draw fresh weights in place, as PyTorch does by default: weights and biases of convolutions and linear
+    layers uniform on +-1/sqrt(fan in); norm layers to one and zero, their running statistics reset. The
+    convolutions of resnet10 and resnetap10, as in IDC's code: normal with variance 2/(fan out). frepo-convnet, as
+    in FRePo's: normal, cut off at two standard deviations, with variance 1/(fan in) and biases of zero.
+
+    rng : the only source of randomness; on the device of the parameters.
+    """
+    start = net.start if isinstance(net, Network) else "uniform"
+    for module in net.modules():
+        if start == "lecun" and isinstance(module, nn.Conv2d | nn.Linear):
+            std = 1 / math.sqrt(module.weight[0].numel()) / CUT_NORMAL
+            nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std, generator=rng)
+            assert module.bias is not None
+            module.bias.zero_()
+        elif start == "he" and isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=rng)
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            for parameter in module.parameters():
+                parameter.uniform_(-bound, bound, generator=rng)
+        elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
+            module.reset_parameters()

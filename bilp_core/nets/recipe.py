@@ -1,0 +1,85 @@
+"""How networks are trained: losses, optimiser, learning rates."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import InputError
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def centred(labels: Tensor, classes: int) -> Tensor:
+    """int64 [N] -> float32 [N, classes]: one-hot, less its mean 1/classes."""
+    return F.one_hot(labels, classes).float() - 1 / classes
+
+
+def _half_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """Hard labels stand for their centred vectors. Source: FRePo."""
+    wanted = labels if labels.ndim == 2 else centred(labels, logits.shape[1])
+    return (logits - wanted).square().sum(1) / 2
+
+
+# (logits [N, classes], labels int64 [N] or soft [N, classes]) -> [N], the loss of each sample
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": _cross_entropy, "mse": _half_squared_error}
+
+
+def cosine(progress: float, least: float) -> float:
+    """From 1 to `least` along half a period of a cosine, as `progress` goes from 0 to 1."""
+    return least + (1 - least) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: the loss, SGD or Adam, and how the learning rate falls.
+
+    loss       : one of `LOSSES`, of hard or soft labels.
+    drop_after : after this epoch (counted from 0) it falls to a tenth and the optimiser starts anew, its momentum
+                 lost, as in the reference code of DC, DSA and DM.
+    milestones : after so many epochs it falls to a fifth and the optimiser goes on, as in that of IDC.
+    cosine_to  : with every step it falls along a cosine, to this share of `lr`, as in that of FRePo.
+    warmup     : steps (of more than half of all: that half) in which it rises from 0 before; needs `cosine_to`.
+    cutmix     : probability that a batch is mixed, after its augmentation.
+    """
+
+    epochs: int
+    lr: float
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch: int = 256
+    optimizer: str = "sgd"
+    drop_after: int | None = None
+    milestones: tuple[int, ...] = ()
+    cosine_to: float | None = None
+    warmup: int = 0
+    augment: str = "none"
+    cutmix: float = 0.0
+    loss: str = "cross_entropy"
+
+    def __post_init__(self) -> None:
+        for field, least in (("epochs", 1), ("batch", 1)):
+            if getattr(self, field) < least:
+                raise InputError(f"{field} = {getattr(self, field)}: must be at least {least}")
+        for field in ("lr", "weight_decay", "momentum"):
+            value = getattr(self, field)
+            if not math.isfinite(value) or value < 0:
+                raise InputError(f"{field} = {value}: must be a finite number, not negative")
+        if not 0 <= self.cutmix <= 1:
+            raise InputError(f"cutmix = {self.cutmix}: a probability, must be in [0, 1]")
+        if self.optimizer not in ("sgd", "adam"):
+            raise InputError(f"optimizer = {self.optimizer!r}: must be 'sgd' or 'adam'")
+        if self.loss not in LOSSES:
+            raise InputError(f"loss = {self.loss!r}: must be one of {', '.join(LOSSES)}")
+        if self.cutmix and self.loss == "mse":
+            raise InputError(f"cutmix = {self.cutmix}: must be 0 with the loss 'mse', whose labels are no shares")
+
+    def share_of_lr(self, step: int, steps: int) -> float:
+        """By what `lr` is multiplied at a step, counted from 0, of `steps` in all, where there is a `cosine_to`."""
+        assert self.cosine_to is not None
+        rise = min(self.warmup, steps // 2)
+        return step / rise if step < rise else cosine((step - rise) / max(steps - rise, 1), self.cosine_to)

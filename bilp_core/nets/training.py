@@ -1,0 +1,117 @@
+"""Training and testing an ensemble."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import augment
+from .ensemble import Ensemble, Samples
+from .mixing import cutmix
+from .recipe import LOSSES, Recipe
+
+
+def _optimizer(leaves: list[Tensor], recipe: Recipe, lr: float) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(leaves, lr=lr, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(leaves, lr=lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+
+
+def _batches(samples: Samples, recipe: Recipe, ensemble: Ensemble, orders: list[Tensor] | None, start: int):
+    """Images [K, B, C, H, W] (or [B, C, H, W] where all networks see the same) and labels of one step."""
+    if orders is None:
+        images, labels = samples.batch(), samples.labels
+    else:
+        picks = [order[start : start + recipe.batch] for order in orders]
+        images = torch.stack([samples.batch(pick) for pick in picks])
+        labels = torch.stack([samples.labels[pick] for pick in picks])
+    if recipe.augment != "none":
+        k = len(ensemble)
+        singles = images if orders is not None else images.expand(k, *images.shape)
+        images = torch.stack(
+            [
+                augment.apply(single, augment.draw(recipe.augment, len(single), single.shape[-2:], rng))
+                for single, rng in zip(singles, ensemble.hosts, strict=True)
+            ]
+        )
+    if labels.ndim < 2 or orders is None:
+        labels = labels.expand(len(ensemble), *labels.shape)
+    if recipe.cutmix:
+        soft = labels if labels.ndim == 3 else F.one_hot(labels, ensemble.base.classifier.out_features).float()
+        singles = images if images.ndim == 5 else images.expand(len(ensemble), *images.shape)
+        pairs = [
+            cutmix(image, label, rng) if torch.rand((), generator=rng) < recipe.cutmix else (image, label)
+            for image, label, rng in zip(singles, soft, ensemble.hosts, strict=True)
+        ]
+        images, labels = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+    return images, labels
+
+
+def fit(
+    ensemble: Ensemble,
+    samples: Samples,
+    recipe: Recipe,
+    *,
+    on_step: Callable[[int, list[Tensor] | None, Tensor], None] | None = None,
+    on_epoch: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Train every network of `ensemble` on `samples`; returns the mean training loss, [epochs, K].
+
+    on_step(epoch, picks, logits) : called after each step with the sample indices of each network (None: all,
+        in order) and the logits [K, B, classes] before the update.
+    on_epoch(epoch) : called after each epoch.
+    Raises FloatingPointError when a loss stops being finite.
+    """
+    count, lr, loss = len(samples), recipe.lr, LOSSES[recipe.loss]
+    leaves = ensemble.leaves()
+    optimizer = _optimizer(leaves, recipe, lr)
+    history = torch.zeros(recipe.epochs, len(ensemble), device=ensemble.device)
+    starts = range(0, count, recipe.batch)
+    for epoch in range(recipe.epochs):
+        ensemble.train()
+        orders = None
+        if count > recipe.batch:
+            orders = [torch.randperm(count, generator=g, device=g.device) for g in ensemble.generators]
+        for step, start in enumerate(starts, epoch * len(starts)):
+            if recipe.cosine_to is not None:
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * recipe.share_of_lr(step, recipe.epochs * len(starts))
+            images, labels = _batches(samples, recipe, ensemble, orders, start)
+            logits = ensemble.logits(images)
+            values = loss(logits.flatten(0, 1), labels.flatten(0, 1)).view(len(ensemble), -1)
+            # a sum over networks: each network's gradient is that of its own mean loss
+            grads = torch.autograd.grad(values.mean(1).sum(), leaves)
+            for leaf, grad in zip(leaves, grads, strict=True):
+                leaf.grad = grad
+            optimizer.step()
+            history[epoch] += values.detach().sum(1) / count
+            if on_step is not None:
+                picks = None if orders is None else [o[start : start + recipe.batch] for o in orders]
+                on_step(epoch, picks, logits.detach())
+        if epoch == recipe.drop_after:
+            lr *= 0.1
+            optimizer = _optimizer(leaves, recipe, lr)
+        if epoch + 1 in recipe.milestones:
+            for group in optimizer.param_groups:
+                group["lr"] *= 0.2
+        if on_epoch is not None:
+            on_epoch(epoch)
+    if not torch.isfinite(history).all():
+        bad = int((~torch.isfinite(history)).any(1).nonzero()[0])
+        raise FloatingPointError(f"training loss is not finite from epoch {bad}: lower lr = {recipe.lr}")
+    return history
+
+
+@torch.no_grad()
+def measure(ensemble: Ensemble, samples: Samples, chunk: int = 1024) -> tuple[Tensor, Tensor]:
+    """Accuracy (a fraction) and mean cross-entropy (nats) of each network on `samples`: two tensors [K]."""
+    ensemble.train(False)
+    correct = torch.zeros(len(ensemble), device=ensemble.device)
+    total = torch.zeros(len(ensemble), device=ensemble.device)
+    for picks in torch.arange(len(samples), device=ensemble.device).split(chunk):
+        labels = samples.labels[picks].expand(len(ensemble), -1)
+        logits = ensemble.logits(samples.batch(picks))
+        correct += (logits.argmax(-1) == labels).sum(1)
+        total += F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).sum(1)
+    return correct / len(samples), total / len(samples)

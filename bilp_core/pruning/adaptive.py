@@ -1,0 +1,76 @@
+"""Adaptive pruning: drop the tails of each real batch by ITE, where a running normal law puts them.
+
+The ITE norms of a class are taken to be normal. Mean and variance run along with momentum 0.1, starting from the
+first batch, and the cut-offs are quantiles of that law, so that no pass over the whole class is needed. A decision
+is renewed at every `lazy`-th step of the class; in between, the samples that survived are used again.
+Source: main paper (two tails, running statistics, lazy selection); supplement Sec. 6.5 (momentum 0.1) and Table 12.
+That the survivors are reused, and that the law is the class's own, is our reading.
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .ite import VARIANTS
+
+MOMENTUM = 0.1
+TAILS = ("both", "largest", "smallest")
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """rate : share of a batch to drop, in (0, 1) (beta). lazy : steps of a class that one decision serves.
+
+    tails : 'both' drops rate / 2 at each end; 'largest' or 'smallest' only that end (the paper's ablation).
+    effect : how the ITE is computed, see `ite.VARIANTS`.
+    """
+
+    rate: float
+    lazy: int = 10
+    tails: str = "both"
+    effect: str = "sketch"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < 1:
+            raise InputError(f"adaptive = {self.rate}: the share dropped from a batch must be in (0, 1)")
+        if self.lazy < 1:
+            raise InputError(f"lazy = {self.lazy}: must be at least 1")
+        for name, value, allowed in (("tails", self.tails, TAILS), ("effect", self.effect, VARIANTS)):
+            if value not in allowed:
+                raise InputError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
+
+
+@dataclass
+class RunningNormal:
+    """Mean and variance that follow batches of values with momentum 0.1; the first batch sets them."""
+
+    mean: float = math.nan
+    variance: float = math.nan
+
+    def update(self, values: Tensor) -> None:
+        """values : [N], finite, N >= 1."""
+        mean, variance = float(values.mean()), float(values.var(correction=0))
+        if math.isnan(self.mean):
+            self.mean, self.variance = mean, variance
+        else:
+            self.mean += MOMENTUM * (mean - self.mean)
+            self.variance += MOMENTUM * (variance - self.variance)
+
+    def bounds(self, rate: float, tails: str) -> tuple[float, float]:
+        """(low, high) between which 1 - rate of the law lies."""
+        share = rate / 2 if tails == "both" else rate
+        reach = NormalDist().inv_cdf(1 - share) * math.sqrt(self.variance)
+        low = -math.inf if tails == "largest" else self.mean - reach
+        high = math.inf if tails == "smallest" else self.mean + reach
+        return low, high
+
+    def inside(self, values: Tensor, rate: float, tails: str) -> Tensor:
+        """Mask [N] of the values to keep: all of them where the variance is zero, or where none would be left."""
+        low, high = self.bounds(rate, tails)
+        kept = (values >= low) & (values <= high)
+        spread = self.variance > (1e-6 * self.mean) ** 2  # less is rounding
+        return kept if spread and kept.any() else torch.ones_like(kept)

@@ -1,0 +1,198 @@
+"""Individual treatment effects (ITE): what one real sample does to the meta-gradient.
+
+The loss of a class is `distance(s, m)`: s a statistic of its synthetic images S, m the mean over N real samples of
+their statistics p_i. The meta-gradient is dLoss/dS = J^T grad(m), with J = ds/dS and grad(m) the derivative of the
+distance by s at m. The ITE of sample i is the difference it makes, with and without:
+
+    ITE_i = J^T c_i,    c_i = grad(m) - grad(m without i),    m without i = (N m - p_i) / (N - 1)
+
+and its criterion is the L2 norm of ITE_i. The synthetic graph does not depend on i, so it is built once, and the
+exact ITE of a sample costs one vector-Jacobian product. The rest of this file makes that cheaper.
+
+S is taken in normalised space, as the synthetic images are kept.
+Source: main paper, definition of the ITE and its Taylor form; the closed form and `sketch` are our derivation.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import torch
+from torch import Generator, Tensor
+from torch.func import grad, jvp, vmap
+
+Distance = Callable[[list[Tensor], list[Tensor]], Tensor]
+CHUNK = 8  # samples whose cotangents are computed together: stays near the cache
+COORDINATES = 8192  # of each tensor, from which the Gram matrix of the cotangents is estimated
+RANK = 14  # directions of a sketch; the chapter on ITE measures the ranking error it leaves
+
+
+class Treatments:
+    """The N samples of a real batch of one class, as treatments of its synthetic images.
+
+    stored : the synthetic images of the class as they are kept, any shape.
+    ours   : their statistic, a list of tensors that still have their graph.
+    each   : statistics of the N >= 2 real samples, detached: [N, ...] for each tensor of `ours`.
+    """
+
+    def __init__(self, stored: Tensor, ours: Sequence[Tensor], each: Sequence[Tensor], distance: Distance) -> None:
+        self.stored, self.ours, self.each, self.distance = stored, list(ours), list(each), distance
+        self._detached = [s.detach() for s in ours]
+        self._mean = [p.mean(0) for p in each]
+
+    def __len__(self) -> int:
+        return len(self.each[0])
+
+    def transposed(self, cotangent: Sequence[Tensor]) -> Tensor:
+        """J^T c, flat: a direction in the space of the stored images."""
+        (out,) = torch.autograd.grad(self.ours, self.stored, list(cotangent), retain_graph=True)
+        return out.flatten()
+
+    def mixtures(self, weights: Tensor) -> Tensor:
+        """sum_i w_i ITE_i, for each row w of `weights` [K, N]: [K, size of the images]."""
+        mixed = [(weights @ c.flatten(1)).view(-1, *s.shape) for c, s in zip(self.cotangents, self.ours, strict=True)]
+        return torch.stack([self.transposed(one) for one in zip(*mixed, strict=True)])
+
+    def times(self, direction: Tensor) -> list[Tensor]:
+        """J u for a flat direction u. J^T v is linear in v, so its derivative by v, in the direction u, is J u."""
+        dummy, out = self._linear
+        return list(torch.autograd.grad(out, dummy, direction.view_as(out), retain_graph=True))
+
+    @cached_property
+    def _linear(self) -> tuple[list[Tensor], Tensor]:
+        dummy = [torch.zeros_like(s).requires_grad_() for s in self.ours]
+        (out,) = torch.autograd.grad(self.ours, self.stored, dummy, create_graph=True)
+        return dummy, out
+
+    @cached_property
+    def slope(self) -> list[Tensor]:
+        """grad(m): the derivative of the distance by the synthetic statistic."""
+        return grad(self.distance)(self._detached, self._mean)
+
+    @cached_property
+    def cotangents(self) -> list[Tensor]:
+        """c_i of every sample, exactly: a list like `each`."""
+        count = len(self)
+        slopes = vmap(grad(self.distance), in_dims=(None, 0))
+        out = [torch.empty_like(p) for p in self.each]
+        for start in range(0, count, CHUNK):
+            rows = slice(start, start + CHUNK)
+            without = [(count * m - p[rows]) / (count - 1) for m, p in zip(self._mean, self.each, strict=True)]
+            for c, a, b in zip(out, self.slope, slopes(self._detached, without), strict=True):
+                torch.sub(a, b, out=c[rows])
+        return out
+
+    @cached_property
+    def linear_cotangents(self) -> list[Tensor]:
+        """c_i to first order in the sample: d grad(m)/dm applied to (p_i - m) / (N - 1)."""
+
+        def one(sample: list[Tensor]) -> list[Tensor]:
+            shift = [(p - m) / (len(self) - 1) for p, m in zip(sample, self._mean, strict=True)]
+            return jvp(lambda target: grad(self.distance)(self._detached, target), (self._mean,), (shift,))[1]
+
+        return vmap(one, chunk_size=CHUNK)(self.each)
+
+
+def exact(of: Treatments, rng: Generator) -> Tensor:  # noqa: ARG001
+    """One vector-Jacobian product a sample."""
+    return torch.stack([of.transposed(one).norm() for one in zip(*of.cotangents, strict=True)])
+
+
+def taylor(of: Treatments, rng: Generator) -> Tensor:  # noqa: ARG001
+    """`exact` with c_i to first order. Equal to it for squared distances, whose slope is linear."""
+    return torch.stack([of.transposed(one).norm() for one in zip(*of.linear_cotangents, strict=True)])
+
+
+def sketch(of: Treatments, rng: Generator, rank: int = RANK) -> Tensor:
+    """Norms inside the span of `rank` directions, and an estimate of what lies outside.
+
+    The leading directions V of all c_i (eigenvectors of their Gram matrix) go through J^T and give an orthonormal
+    basis Q of images; J Q then gives Q^T ITE_i of every sample at once. Outside of Q lies only what J^T makes of
+    the part of c_i outside of V. Its squared norm is taken in proportion to that of the part; the factor is measured
+    on a random sum of such parts. Every k-th coordinate is enough to find the directions; the c_i stay whole.
+    The tensors of c_i (layers) count in the Gram matrix by what J^T makes of them, which one random J z tells:
+    E <(J z)_l, c_il>^2 = |J_l^T c_il|^2. Under a trained network the last layer has the largest c_i and hardly moves
+    the images. 2 x rank + 2 products in all instead of N; where that is no gain, `exact` is taken instead.
+    """
+    if 2 * rank + 2 >= len(of):
+        return exact(of, rng)
+    flat = [part.flatten(1) for part in of.cotangents]
+    some = [part[:, :: -(-part.shape[1] // COORDINATES)] for part in flat]
+    parts = [(part @ part.T) * (f.shape[1] / part.shape[1]) for part, f in zip(some, flat, strict=True)]
+    probe = of.times(torch.randn(of.stored.numel(), generator=rng, device=rng.device).to(of.stored))
+    seen = [(part @ p.flatten()).square().sum() for part, p in zip(flat, probe, strict=True)]
+    gram = torch.stack([s / part.trace().clamp_min(1e-30) * part for s, part in zip(seen, parts, strict=True)]).sum(0)
+    leading = torch.linalg.eigh(gram).eigenvectors[:, -rank:]
+    images = of.mixtures(leading.T)
+    basis = torch.linalg.qr(images.T).Q
+    inside = _components(of, basis.T).square().sum(1)
+    outside = torch.eye(len(of), device=gram.device) - leading @ leading.T
+    signs = torch.randint(0, 2, (len(of),), generator=rng, device=rng.device).to(gram) * 2 - 1
+    total = outside @ signs
+    left = of.mixtures(total[None])[0]
+    left = left - basis @ (basis.T @ left)
+    gain = left.square().sum() / (total @ gram @ total).clamp_min(1e-30)
+    rest = ((outside @ gram) * outside).sum(1).clamp_min(0)
+    return (inside + gain * rest).sqrt()
+
+
+def probes(of: Treatments, rng: Generator, count: int = 32) -> Tensor:
+    """Root mean square of the ITE along `count` random normal directions: E <J z, c_i>^2 = |ITE_i|^2."""
+    shape = (count, of.stored.numel())
+    directions = torch.randn(shape, generator=rng, device=rng.device).to(of.stored)
+    return _components(of, directions).norm(dim=1) / count**0.5
+
+
+def projection(of: Treatments, rng: Generator) -> Tensor:  # noqa: ARG001
+    """|<ITE_i, meta-gradient>|, the latter of length 1: one product each way, the paper's single HVP.
+
+    It sees how much of the meta-gradient a sample carries, not what it does across it.
+    """
+    meta = of.transposed(of.slope)
+    return _components(of, meta[None] / meta.norm().clamp_min(1e-30))[:, 0].abs()
+
+
+def cotangent_norm(of: Treatments, rng: Generator) -> Tensor:  # noqa: ARG001
+    """|c_i|: leaves J out, so it needs no pass through the synthetic images."""
+    return torch.stack([part.flatten(1).square().sum(1) for part in of.cotangents]).sum(0).sqrt()
+
+
+def _components(of: Treatments, directions: Tensor) -> Tensor:
+    """<J u, c_i> for every sample i and direction u: [N, directions]."""
+    columns = [of.times(u) for u in directions]
+    stacked = [torch.stack([p.flatten() for p in parts], 1) for parts in zip(*columns, strict=True)]
+    return torch.stack([c.flatten(1) @ part for c, part in zip(of.cotangents, stacked, strict=True)]).sum(0)
+
+
+# each: (treatments, generator for random probes) -> the L2 norm of the ITE of every sample, [N], or a stand-in
+VARIANTS: dict[str, Callable[[Treatments, Generator], Tensor]] = {
+    "exact": exact,
+    "taylor": taylor,
+    "sketch": sketch,
+    "probes": probes,
+    "projection": projection,
+    "cotangent": cotangent_norm,
+}
+
+
+def leave_one_out(loss: Callable[[Tensor], Tensor], stored: Tensor, count: int) -> Tensor:
+    """The definition, by force: L2 norm of the meta-gradient's change when a sample is left out, [count].
+
+    loss : indices of the samples that take part -> the loss with its graph, computed from the images anew.
+    """
+    everyone = torch.arange(count)
+
+    def meta_gradient(picks: Tensor) -> Tensor:
+        return torch.autograd.grad(loss(picks), stored)[0]
+
+    with_all = meta_gradient(everyone)
+    return torch.stack([(with_all - meta_gradient(everyone[everyone != i])).norm() for i in range(count)])
+
+
+def rank_error(exact: Tensor, approximate: Tensor) -> float:
+    """1 / (N (N - 1)) sum |r_i - r'_i| over the ranks of N >= 2 values in two versions (supplement Sec. 2).
+
+    0 for the same order, about 1/3 for an unrelated one.
+    """
+    count = len(exact)
+    ranks = [values.argsort().argsort() for values in (exact, approximate)]
+    return float((ranks[0] - ranks[1]).abs().sum()) / (count * (count - 1))

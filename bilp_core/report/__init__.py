@@ -1,0 +1,60 @@
+"""Tables and figures of the book: what a chapter shows, made from records and from the paper's numbers.
+
+Two kinds of data frame go around here.
+- Records: one row a trial, as `trials.run` returns them; accuracies are fractions.
+- Values: some setting columns, then `value` and `std` in per cent, as `book/published/*.csv` holds the
+  paper's numbers. `measured` and `max_ratios` turn records into values, so that all three columns of a
+  comparison (published, ours at paper scale, this build) have one form.
+"""
+
+from .comparable import max_pruning_ratio
+from .figures import by_stratum, curves, legend, percentiles, show, style, versions
+from .images import image_grid
+from .origin import provenance, ran_on
+from .reading import MEASUREMENTS, committed, committed_curves, measurements, published
+from .tables import (
+    ABSENT,
+    NOT_RUN,
+    max_ratio_table,
+    one_by_one,
+    percent,
+    plus_minus,
+    results_table,
+    table,
+    three_columns,
+)
+from .values import differences, mark_comparable, max_ratios, measured, name_full, repeat_full
+
+__all__ = [
+    "ABSENT",
+    "MEASUREMENTS",
+    "NOT_RUN",
+    "by_stratum",
+    "committed",
+    "committed_curves",
+    "curves",
+    "differences",
+    "image_grid",
+    "legend",
+    "mark_comparable",
+    "max_pruning_ratio",
+    "max_ratio_table",
+    "max_ratios",
+    "measured",
+    "measurements",
+    "name_full",
+    "one_by_one",
+    "percent",
+    "percentiles",
+    "plus_minus",
+    "provenance",
+    "published",
+    "ran_on",
+    "repeat_full",
+    "results_table",
+    "show",
+    "style",
+    "table",
+    "three_columns",
+    "versions",
+]

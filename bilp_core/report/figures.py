@@ -1,0 +1,165 @@
+"""Figures of the book."""
+
+import base64
+import functools
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from IPython.display import HTML
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..errors import InputError
+
+
+@functools.cache
+def style() -> None:
+    """Set the look of every figure, once: ticks, colours for colour-blind readers, constrained layout."""
+    sns.set_theme(style="ticks", palette="colorblind", font_scale=0.8)  # for the text column, 7.2 inches wide
+    matplotlib.rcParams.update(
+        {
+            "figure.constrained_layout.use": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            # Opaque: on the dark page a figure is a light card, not black text on black.
+            "savefig.facecolor": "white",
+        }
+    )
+
+
+def show(figure: Figure, alt: str, dpi: int = 160) -> HTML:
+    """The figure as an HTML image with alternative text; closes it, so that it appears once.
+
+    As HTML because myst-nb gives a plain figure no alternative text but one typed into the cell's metadata,
+    before the numbers are known. The picture is inside the page: nothing to fetch, and a saved page keeps it.
+    Raises InputError on an empty `alt`.
+    """
+    if not alt.strip():
+        raise InputError("alt is empty; say in a sentence what the figure shows")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    width = round(96 * figure.get_figwidth())  # CSS pixels
+    plt.close(figure)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    # `dark-light` keeps the theme from changing the picture's brightness and contrast in dark mode.
+    return HTML(
+        f'<img class="bilp-figure dark-light" alt="{escape(alt)}" src="data:image/png;base64,{data}" '
+        # On a telephone it scrolls in its box, rather than shrink until nobody can read it.
+        f'style="width: {width}px; max-width: max(100%, 30rem); height: auto; display: block; margin: auto">'
+    )
+
+
+def curves(values: pd.DataFrame, line: str = "criterion", panel: Sequence[str] = ()) -> Figure:
+    """Accuracy against the KEPT share on a log axis, with the band mean ± standard deviation of full data.
+
+    values : settings, among them ratio (share removed, a fraction), `line`, `panel`; value, std in per cent.
+    line   : the setting with one line each; panel: settings with one panel each.
+    The band is drawn where the panel has a value at ratio 0.
+    """
+    style()
+    panels = list(values.groupby(list(panel), sort=False)) if panel else [((), values)]
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
+    size = (4.8 if across == 1 else 7.2, 2.5 * down + 0.4)
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    looks = _looks(values.loc[values["ratio"] > 0, line])
+    kept = sorted({round(100 * (1 - ratio), 6) for ratio in values["ratio"]})
+    for axis, (key, group) in zip(axes.flat, panels, strict=False):
+        _band(axis, group[group["ratio"] == 0], "full data")
+        for name, part in group[group["ratio"] > 0].groupby(line, sort=False):
+            part = part.sort_values("ratio")
+            _errorbar(axis, 100 * (1 - part["ratio"]), part, looks[name], name)
+        axis.set_xscale("log")
+        axis.set_xticks(kept, [f"{share:g}" for share in kept])
+        axis.minorticks_off()
+        names = [value if isinstance(value, str) else f"{name} {value}" for name, value in zip(panel, key, strict=True)]
+        axis.set_title(", ".join(names), fontsize="medium")
+    figure.supxlabel("kept share of the real data (%)", fontsize="medium")
+    figure.supylabel("test accuracy (%)", fontsize="medium")
+    legend(figure)
+    return figure
+
+
+def by_stratum(values: pd.DataFrame, line: str, ylabel: str, bands: Mapping[str, pd.DataFrame] | None = None) -> Figure:
+    """A quantity against the stratum it was measured in: ten, named by their percentiles of the loss.
+
+    values : columns stratum (0 = smallest scores), `line` (one line each), value and std.
+    bands  : {label: one row of values} drawn across as mean ± standard deviation.
+    """
+    style()
+    figure, axis = plt.subplots(figsize=(7.2, 3.0))
+    for label, row in (bands or {}).items():
+        _band(axis, row, label)
+    looks = _looks(values[line])
+    for name, part in values.groupby(line, sort=False):
+        part = part.sort_values("stratum")
+        _errorbar(axis, part["stratum"], part, looks[name], name)
+    axis.set_xticks(range(10), [percentiles(k) for k in range(10)])
+    axis.set_xlabel("percentiles of the loss in each class (left: easy, right: hard)")
+    axis.set_ylabel(ylabel)
+    legend(figure)
+    return figure
+
+
+def versions(values: pd.DataFrame, order: Sequence[str]) -> Figure:
+    """Accuracy of versions of a method, one panel for each method and IPC; the band is the first of `order`.
+
+    values : columns method, ipc, version, value and std in per cent.
+    """
+    style()
+    panels = list(values.groupby(["method", "ipc"], sort=False))
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(7.2, 0.3 * len(order) + 1.0), squeeze=False, sharey=True
+    )  # fmt: skip
+    colour = sns.color_palette("colorblind")[0]
+    for axis, ((method, ipc), group) in zip(axes.flat, panels, strict=True):
+        rows = group.set_index("version").loc[list(order)]
+        first = rows.iloc[0]
+        axis.axvspan(first["value"] - first["std"], first["value"] + first["std"], color="0.9", zorder=0)
+        axis.errorbar(rows["value"], range(len(order)), xerr=rows["std"], fmt="o", color=colour, capsize=3)
+        axis.set_yticks(range(len(order)), order)
+        axis.set_title(f"{str(method).upper()}, IPC {ipc}", fontsize="medium")
+    axes[0, 0].invert_yaxis()
+    figure.supxlabel("test accuracy (%)", fontsize="medium")
+    return figure
+
+
+def percentiles(stratum: int) -> str:
+    """The name of a stratum, such as "90–100"; never a bare number, of which two opposite ones are in use."""
+    return f"{10 * stratum}–{10 * (stratum + 1)}"
+
+
+def _looks(names: pd.Series) -> dict[Any, tuple]:
+    """A colour and a marker for each name, so that lines differ without colour too."""
+    return dict(zip(names.unique(), zip(sns.color_palette("colorblind"), "osD^vP*X<>", strict=True), strict=False))
+
+
+def _band(axis: Axes, row: pd.DataFrame, label: str) -> None:
+    """Mean ± standard deviation of one value, across the axis; nothing where there is no value."""
+    if row.empty:
+        return
+    mean, std = row["value"].iloc[0], row["std"].iloc[0]
+    grey = 0.88 - 0.2 * len(axis.patches)  # a second band is darker
+    if std > 0:
+        axis.axhspan(mean - std, mean + std, color=str(grey), zorder=0, label=f"{label}, mean ± std")
+    axis.axhline(mean, color="0.45", linewidth=1, zorder=1, label=None if std > 0 else label)
+
+
+def _errorbar(axis: Axes, x: pd.Series, values: pd.DataFrame, look: tuple, label: Any) -> None:
+    colour, marker = look
+    axis.errorbar(x, values["value"], values["std"], color=colour, marker=marker, capsize=3, label=label)
+
+
+def legend(figure: Figure) -> None:
+    """One legend for all panels, above them."""
+    found = (axis.get_legend_handles_labels() for axis in figure.axes)
+    handles = {label: handle for pair in found for handle, label in zip(*pair, strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False)

@@ -1,0 +1,82 @@
+"""The paper's numbers and our committed ones."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+import pandas as pd
+
+from ..errors import InputError
+from ..trials.trial import Trial
+from ..utils.paths import root
+
+# Files that lie beside the records, but are none; curves/ holds loss curves.
+MEASUREMENTS = ("bench", "ite", "selection")
+
+
+def published(name: str | list[str] | None = None, /, **where: Any) -> pd.DataFrame:
+    """The paper's numbers: values with a row for each number of Tables 1-12 and of the main paper's table.
+
+    name  : the table or tables, such as "table4"; None reads all.
+    where : column=value, or column=list of values, to filter by; None stands for an empty cell.
+    Returns columns table, data, method, ipc, network, evaluate_on, init, criterion, ratio, quantity, value,
+    std and note. Raises InputError where nothing is left: a misspelt filter is no empty table.
+    """
+    frame = _read_all(root() / "book" / "published", skip=())
+    if frame.empty:
+        raise InputError("book/published holds no CSV file")
+    if name is not None:
+        where = {"table": name, **where}
+    chosen = _filter(frame, where)
+    if chosen.empty:
+        raise InputError(f"no published number with {where}; tables: {sorted(frame['table'].unique())}")
+    return chosen
+
+
+def committed(**where: Any) -> pd.DataFrame:
+    """Our records in `book/results/*.csv`, filtered as in `published`; empty where nothing ran yet.
+
+    A setting that did not exist yet when a record was made has the default it then got.
+    """
+    records = _read_all(root() / "book" / "results", skip=MEASUREMENTS)
+    for field in fields(Trial):
+        if not records.empty and field.default not in (MISSING, None):
+            column = records[field.name] if field.name in records else pd.Series(field.default, records.index)
+            records[field.name] = column.where(column.notna(), field.default)
+    return _filter(records, where)
+
+
+def measurements(name: str) -> pd.DataFrame:
+    """What we committed as `book/results/{name}.csv`, empty where that was not run yet; names: `MEASUREMENTS`.
+
+    bench : timings. ite : ranking errors of the ITE's variants. selection : what coresets take at full size.
+    """
+    if name not in MEASUREMENTS:
+        raise InputError(f"measurements {name!r}: must be one of {', '.join(MEASUREMENTS)}")
+    path = root() / "book" / "results" / f"{name}.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+
+
+def committed_curves() -> pd.DataFrame:
+    """Loss curves of our committed records, `book/results/curves/*.csv`, as `trials.curves` gives them."""
+    frame = _read_all(root() / "book" / "results" / "curves", skip=())
+    return frame if not frame.empty else pd.DataFrame(columns=["key", "network", "epoch", "split", "loss", "accuracy"])
+
+
+def _read_all(folder, skip: Iterable[str]) -> pd.DataFrame:
+    frames = [pd.read_csv(path) for path in sorted(folder.glob("*.csv")) if path.stem not in skip]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _filter(frame: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
+    if frame.empty:
+        return frame
+    keep = pd.Series(True, index=frame.index)
+    for column, wanted in where.items():
+        if column not in frame.columns:
+            raise InputError(f"no column {column!r} to filter by; columns: {', '.join(frame.columns)}")
+        values = wanted if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
+        keep &= frame[column].isin([value for value in values if value is not None]) | (
+            frame[column].isna() & (None in values)
+        )
+    return frame[keep].reset_index(drop=True)

@@ -1,0 +1,81 @@
+"""From records to values."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from .comparable import max_pruning_ratio
+
+
+def measured(records: pd.DataFrame, by: Sequence[str], what: str = "accuracy") -> pd.DataFrame:
+    """Mean and standard deviation of accuracy over the trials of each experiment, in per cent.
+
+    by   : the setting columns that tell experiments apart; the trials of one differ in their seed.
+    what : another column in place of accuracy, in its own unit.
+    Returns values: `by`, value, std (population; NaN for a single trial), and trials, their number.
+    """
+    if records.empty:
+        return pd.DataFrame(columns=[*by, "value", "std", "trials"])
+    groups = records.groupby(list(by), sort=False, dropna=False)
+    found = (100 if what == "accuracy" else 1) * groups[what].agg(
+        value="mean", std=lambda group: group.std(ddof=0) if len(group) > 1 else np.nan
+    )
+    return found.assign(trials=groups.size()).reset_index()
+
+
+def max_ratios(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Maximum pruning ratio of each experiment, in per cent, see `comparable.max_pruning_ratio`.
+
+    by : the setting columns that tell experiments apart, without ratio.
+    Experiments without full-data trials, or without pruned ones, are left out.
+    """
+    nothing = pd.DataFrame(columns=[*by, "value", "std"])
+    if records.empty:
+        return nothing
+    complete = repeat_full(records)
+    ratios = complete.groupby(list(by), dropna=False)["ratio"]
+    complete = complete[(ratios.transform("min") == 0) & (ratios.transform("max") > 0)]
+    if complete.empty:
+        return nothing
+    found = max_pruning_ratio(complete, list(by))
+    return found[list(by)].assign(value=100 * found["max_ratio"], std=np.nan)
+
+
+def repeat_full(frame: pd.DataFrame) -> pd.DataFrame:
+    """Records or values with the rows of full data (ratio 0) repeated for each criterion.
+
+    Full data has no criterion, so it runs once and serves all.
+    """
+    full, pruned = frame[frame["ratio"] == 0], frame[frame["ratio"] > 0]
+    served = [full.assign(criterion=name) for name in pruned["criterion"].unique()]
+    return pd.concat([*served, pruned], ignore_index=True)
+
+
+def name_full(frame: pd.DataFrame) -> pd.DataFrame:
+    """Records or values with "full data" for the criterion of what was not pruned."""
+    return frame.assign(criterion=frame["criterion"].where(frame["ratio"] > 0, "full data"))
+
+
+def differences(values: pd.DataFrame, criterion: str, base: str, on: Sequence[str]) -> pd.DataFrame:
+    """By how much one criterion is above another, settings `on` being equal: values, whose std is that of a difference
+    of independent trials."""
+    if values.empty:
+        return values
+    one, other = (
+        values[values["criterion"] == name].set_index(list(on))[["value", "std"]] for name in (criterion, base)
+    )
+    value, std = one["value"] - other["value"], np.hypot(one["std"], other["std"])
+    return pd.DataFrame({"value": value, "std": std}).dropna(subset="value").reset_index()
+
+
+def mark_comparable(values: pd.DataFrame, same: Sequence[str]) -> pd.DataFrame:
+    """Add the column `comparable`: is the mean at least the full-data mean less its standard deviation?
+
+    The full-data value is the one at ratio 0 with equal settings in the columns `same`. Without one, nothing
+    there is comparable. Source: supplement Sec. 6.3; a mean above the band counts too.
+    """
+    full = values[values["ratio"] == 0].drop_duplicates(list(same))
+    floor = full[list(same)].assign(_floor=full["value"] - full["std"].fillna(0))
+    marked = values.merge(floor, on=list(same), how="left")
+    return marked.assign(comparable=marked["value"] >= marked["_floor"]).drop(columns="_floor")

@@ -1,0 +1,1 @@
+"""What single chapters measure and draw."""

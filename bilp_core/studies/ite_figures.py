@@ -1,0 +1,98 @@
+"""Figures about individual treatment effects, from the frames of `ite_variants.measure`."""
+
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..report.figures import style
+from . import ite_variants
+
+
+def rank_scatter(effects: pd.DataFrame, variant: str, against: str = "exact") -> Figure:
+    """Fig. 1 of the supplement: ranks by `variant` against exact ranks, one panel a class, with the line of equality
+    and the ranking error in the title. effects : of one method and one network."""
+    style()
+    found = ite_variants.errors(effects, against)
+    batches = list(effects.groupby("class", sort=False))
+    across = min(5, len(batches))
+    down = -(-len(batches) // across)
+    figure, axes = plt.subplots(
+        down, across, figsize=(7.2, 1.6 * down + 0.5), squeeze=False, sharex=True, sharey=True
+    )  # fmt: skip
+    for axis in axes.flat[len(batches) :]:
+        axis.set_visible(False)
+    for axis, (label, batch) in zip(axes.flat, batches, strict=False):
+        exact, other = (batch[batch["variant"] == name]["effect"].rank().to_numpy() for name in (against, variant))
+        axis.plot([1, len(exact)], [1, len(exact)], color="0.6", linewidth=1, zorder=0)
+        axis.scatter(exact, other, s=4)
+        error = found[(found["class"] == label) & (found["variant"] == variant)]["error"].iloc[0]
+        axis.set_title(f"{label}: {error:.1%}", fontsize="medium")
+        axis.set_aspect("equal")
+    figure.supxlabel("rank by exact ITE", fontsize="medium")
+    figure.supylabel(f"rank by {variant}", fontsize="medium")
+    figure.suptitle(", ".join(method.upper() for method in effects["method"].unique()), fontsize="medium")
+    return figure
+
+
+def normality(values: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
+    """A histogram and a normal Q-Q plot for each set of values, in standard units."""
+    style()
+    figure, axes = plt.subplots(2, len(values), figsize=(7.2, 4.0), squeeze=False, sharex="row")
+    for k, (sample, name) in enumerate(zip(values, names, strict=True)):
+        standard = np.sort((sample - sample.mean()) / max(sample.std(), 1e-30))
+        normal = NormalDist()
+        quantiles = [normal.inv_cdf((i + 0.5) / len(standard)) for i in range(len(standard))]
+        histogram, line = axes[:, k]
+        histogram.hist(
+            np.clip(standard, -4, 4), bins=24, range=(-4, 4), density=True, color="0.8"
+        )  # outliers at the edge
+        grid = np.linspace(-4, 4, 100)
+        histogram.plot(grid, [normal.pdf(x) for x in grid], linewidth=1.5)
+        histogram.set_title(name, fontsize="medium")
+        line.plot([-3, 3], [-3, 3], color="0.6", linewidth=1, zorder=0)
+        line.scatter(quantiles, standard, s=4)
+        line.set_xlabel("normal quantile")
+    axes[0, 0].set_ylabel("density")
+    axes[1, 0].set_ylabel("ITE, standard units")
+    return figure
+
+
+def running(tracks: pd.DataFrame) -> Figure:
+    """Mean and spread of the ITE of each batch beside the running law: columns step, mean, std, running_mean,
+    low, high (the band of values that is kept)."""
+    style()
+    figure, axis = plt.subplots(figsize=(7.2, 2.8))
+    axis.errorbar(
+        tracks["step"], tracks["mean"], tracks["std"], fmt="o", color="0.55", markersize=3, linewidth=1,
+        label="batch, mean ± std",
+    )  # fmt: skip
+    axis.plot(tracks["step"], tracks["running_mean"], label="running mean")
+    axis.fill_between(tracks["step"], tracks["low"], tracks["high"], alpha=0.2, label="kept")
+    axis.set_xlabel("decision")
+    axis.set_ylabel("ITE norm")
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def laziness(values: pd.DataFrame) -> Figure:
+    """Accuracy, and time of the distillation against that without adaptive pruning, by the steps a decision serves.
+
+    values : columns lazy, value, std (accuracy, %), time (ratio).
+    """
+    style()
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.6))
+    axes[0].errorbar(values["lazy"], values["value"], values["std"], marker="o", capsize=3)
+    axes[0].set_ylabel("test accuracy (%)")
+    axes[1].plot(values["lazy"], values["time"], marker="o")
+    axes[1].axhline(1, color="0.6", linewidth=1)
+    axes[1].set_ylabel("time / time without")
+    for axis in axes:
+        axis.set_xscale("log")
+        axis.set_xticks(values["lazy"], [str(n) for n in values["lazy"]])
+        axis.minorticks_off()
+        axis.set_xlabel("steps a decision serves")
+    return figure

@@ -1,0 +1,122 @@
+"""How well, and how fast, the approximate ITE ranks the samples of a batch: Sec. 2 and Fig. 1 of the supplement."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..data.images import ImageData
+from ..distillers.matching import Matching
+from ..distillers.run import Run
+from ..pruning import ite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+DEFINITION = "by definition"  # a variant here: the loss recomputed without each sample in turn
+
+
+def measure(
+    method: Matching,
+    data: ImageData,
+    ipc: int,
+    *,
+    network: str = "convnet",
+    init: str | None = None,
+    ages: Iterable[int] = (0,),
+    labels: Iterable[int] = (0,),
+    variants: Iterable[str] = tuple(ite.VARIANTS),
+    seed: int = 0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> pd.DataFrame:
+    """The ITE of every sample of one real batch, by each variant, for each network and class.
+
+    ages : for each network, SGD steps on real data (batches of 64, rate 0.01, momentum 0.9) since it was fresh.
+    labels : the classes. variants : names in `ite.VARIANTS`, and `DEFINITION` (slow).
+    Returns columns method, network (its number), age, class, variant, sample, effect, and seconds: what all effects
+    of the batch took, the statistics of its samples included.
+    """
+    import pandas as pd
+
+    rng = torch.Generator(data.device).manual_seed(seed)
+    start = method.start(data, ipc, init or method.default_init, rng, network)
+    run = Run(method.resolved(data, ipc), data, start, network, rng)
+    ages, labels, variants = list(ages), list(labels), list(variants)
+    rows, done = [], 0
+    for number, age in enumerate(ages):
+        run.fresh_network()
+        _train(run, age)
+        for label in labels:
+            picks = run.batches.indices(label)
+            drawn = run.rng.get_state(), run.host.get_state()
+            for variant in variants:
+                run.rng.set_state(drawn[0])  # every variant sees the same augmentation
+                run.host.set_state(drawn[1])
+                begin = time.perf_counter()
+                effects = _effects(run, label, picks, variant).cpu()
+                seconds = time.perf_counter() - begin
+                rows.append(
+                    pd.DataFrame(
+                        {
+                            "method": method.name,
+                            "network": number,
+                            "age": age,
+                            "class": data.classes[label],
+                            "variant": variant,
+                            "sample": picks.cpu(),
+                            "effect": effects,
+                            "seconds": seconds,
+                        }
+                    )
+                )
+                done += 1
+                if progress:
+                    progress(done, len(ages) * len(labels) * len(variants), f"{method.name} {variant}")
+    return pd.concat(rows, ignore_index=True)
+
+
+def errors(effects: pd.DataFrame, against: str = "exact") -> pd.DataFrame:
+    """One row a method, network, class and variant: the ranking error against another variant, and seconds."""
+    import pandas as pd
+
+    rows = []
+    batches = effects.groupby(["method", "network", "age", "class"], sort=False)
+    for (name, number, age, label), batch in batches:
+        values = dict(list(batch.groupby("variant", sort=False)))
+        truth = torch.tensor(values[against]["effect"].to_numpy())
+        for variant, part in values.items():
+            error = ite.rank_error(truth, torch.tensor(part["effect"].to_numpy()))
+            seconds = part["seconds"].iloc[0]
+            rows.append((name, number, age, label, variant, len(part), error, seconds))
+    columns = ["method", "network", "age", "class", "variant", "batch", "error", "seconds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _effects(run: Run, label: int, picks: Tensor, variant: str) -> Tensor:
+    method = run.method
+    assert isinstance(method, Matching)
+    if variant != DEFINITION:
+        return ite.VARIANTS[variant](method.treatments(run, label, picks), run.rng)
+    state = run.rng.get_state(), run.host.get_state()
+
+    def loss(subset: Tensor) -> Tensor:
+        run.rng.set_state(state[0])
+        run.host.set_state(state[1])
+        return method.loss_against(run, label, picks[subset])
+
+    return ite.leave_one_out(loss, run.images, len(picks))
+
+
+def _train(run: Run, steps: int) -> None:
+    optimizer = torch.optim.SGD(run.net.parameters(), 0.01, 0.9)
+    for _ in range(steps):
+        picks = torch.randint(len(run.data), (64,), generator=run.rng, device=run.rng.device)
+        optimizer.zero_grad()
+        F.cross_entropy(run.net(run.data.batch(picks)), run.data.labels[picks]).backward()
+        optimizer.step()

@@ -1,0 +1,83 @@
+"""How much two selections have in common, class by class."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.figure import Figure
+from torch import Generator, Tensor
+
+from ..errors import InputError
+from ..report.figures import style
+
+
+def jaccard(first: Tensor, second: Tensor, labels: Tensor) -> float:
+    """Samples in both selections over samples in either, the mean over classes: from 0 (none) to 1 (equal).
+
+    first, second : indices that are kept, int64; labels : int64 [N], of all samples.
+    Raises InputError where neither selection has a sample of some class.
+    """
+    masks = [torch.zeros(len(labels), dtype=torch.bool).index_fill(0, kept.cpu(), True) for kept in (first, second)]
+    labels = labels.cpu()
+    shares = []
+    for c in labels.unique():
+        one, other = (mask[labels == c] for mask in masks)
+        either = int((one | other).sum())
+        if not either:
+            raise InputError(f"neither selection has a sample of class {int(c)}")
+        shares.append(int((one & other).sum()) / either)
+    return sum(shares) / len(shares)
+
+
+def by_chance(kept: float) -> float:
+    """What two independent random selections of the share `kept` of a large class have in common, by Jaccard."""
+    return kept / (2 - kept)
+
+
+def overlaps(selections: Mapping[str, Tensor], labels: Tensor) -> pd.DataFrame:
+    """`jaccard` between all pairs of named selections: a square frame."""
+    rows = [[jaccard(one, other, labels) for other in selections.values()] for one in selections.values()]
+    return pd.DataFrame(rows, index=list(selections), columns=list(selections))
+
+
+def mean_percentile(kept: Tensor, scores: Tensor, labels: Tensor) -> float:
+    """Where a selection lies in its classes by another score: 0 is the smallest of each class, 100 the largest.
+
+    kept : int64 indices; scores : [N]; labels : int64 [N]. A random selection has 50 on average; of equal scores the
+    smaller index comes first.
+    """
+    kept, labels, places = kept.cpu(), labels.cpu(), torch.empty(len(labels))
+    for c in labels.unique():
+        members = (labels == c).nonzero().flatten()
+        order = torch.argsort(scores.cpu()[members], stable=True)
+        places[members[order]] = 100 * (torch.arange(len(members)) + 0.5) / len(members)
+    return float(places[kept].mean())
+
+
+def order_lost(kept: Tensor, labels: Tensor, rng: Generator) -> Tensor:
+    """The selection that `kept` becomes where the rows of each class were shuffled, and their numbers then read as if
+    they had not been: int64, sorted. labels : int64 [N]; rng is on the CPU."""
+    kept, labels = kept.cpu(), labels.cpu()
+    found = kept.clone()
+    for c in labels.unique():
+        members = (labels == c).nonzero().flatten()
+        shuffled = members[torch.randperm(len(members), generator=rng)]
+        own = labels[kept] == c
+        found[own] = shuffled[torch.searchsorted(members, kept[own])]
+    return found.sort().values
+
+
+def heatmap(table: pd.DataFrame) -> Figure:
+    """`overlaps` as a picture, with its numbers."""
+    style()
+    side = 1.6 + 0.46 * len(table)
+    figure, axis = plt.subplots(figsize=(min(7.2, side + 0.6), min(6.6, side)))
+    sns.heatmap(
+        table, vmin=0, vmax=1, annot=True, fmt=".2f", cmap="viridis", square=True, ax=axis, annot_kws={"size": 7}
+    )
+    axis.tick_params(length=0)
+    plt.setp(axis.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor")
+    plt.setp(axis.get_yticklabels(), rotation=0)
+    return figure

@@ -1,0 +1,13 @@
+"""Synthetic sets: what is saved, how it starts, what a stored image stands for."""
+
+from .formation import Formation
+from .initial import INITS, initial
+from .set import SyntheticSet, middle_grey
+
+__all__ = [
+    "INITS",
+    "Formation",
+    "SyntheticSet",
+    "initial",
+    "middle_grey",
+]

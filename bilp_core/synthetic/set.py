@@ -1,0 +1,151 @@
+"""The synthetic set: what it is and how it is kept."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..data.images import Map
+from ..data.whitening import Whitening
+from ..errors import InputError
+from ..utils.files import atomic
+from .formation import Formation
+
+FORMAT = "bilp-synthetic-1"
+
+
+def middle_grey(mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """[C]: a pixel of 0.5 in normalised space, with which decoding pads."""
+    return (0.5 - torch.tensor(mean)) / torch.tensor(std)
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticSet:
+    """images : float32 [M, C, H, W], normalised or whitened (not clamped). labels : int64 [M], or soft float32
+    [M, classes].
+
+    mean, std : per channel, of pixels in [0, 1]. meta : how it was made, JSON values only.
+    formation : how many training images each stored one stands for.
+    whitening : that of the data it was made of, if any; test data then is whitened by it, too.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    formation: Formation = field(default_factory=Formation)
+    whitening: Map | None = None
+
+    @property
+    def hard_labels(self) -> Tensor:
+        """int64 [M]: the class of each image; of soft labels the likeliest."""
+        return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
+
+    def materialise(self) -> tuple[Tensor, Tensor]:
+        """Images and labels to train on: decoded class by class where one stored image stands for several."""
+        if self.formation.factor == 1:
+            return self.images, self.labels
+        hard = self.hard_labels
+        fill = middle_grey(self.mean, self.std)
+        images, labels = [], []
+        for c in range(len(self.classes)):
+            decoded, origin = self.formation.decoded(self.images[hard == c], fill)
+            images.append(decoded)
+            labels.append(self.labels[hard == c][origin])
+        return torch.cat(images), torch.cat(labels)
+
+    def pixels(self) -> Tensor:
+        """uint8 [M, C, H, W], clipped: natural images for showing, not for training."""
+        if self.whitening:
+            natural = self.whitening.invert(self.images.detach())
+        else:
+            mean, std = (torch.tensor(v, device=self.images.device).view(-1, 1, 1) for v in (self.mean, self.std))
+            natural = self.images.detach() * std + mean
+        return (natural.clamp(0, 1) * 255).round().to(torch.uint8)
+
+    def grid(self, least: int = 48) -> Image.Image:
+        """All images, one row a class, magnified (nearest pixel) until each is at least `least` pixels wide."""
+        pixels = self.pixels().cpu()
+        hard = self.hard_labels.cpu()
+        rows = [pixels[hard == c] for c in range(len(self.classes))]
+        side, gap = max(len(row) for row in rows), 1
+        _, c, h, w = pixels.shape
+        sheet = torch.full((c, len(rows) * (h + gap) + gap, side * (w + gap) + gap), 255, dtype=torch.uint8)
+        for i, row in enumerate(rows):
+            for j, image in enumerate(row):
+                top, left = gap + i * (h + gap), gap + j * (w + gap)
+                sheet[:, top : top + h, left : left + w] = image
+        array = sheet.permute(1, 2, 0).squeeze(-1).numpy()
+        picture = Image.fromarray(array)
+        scale = max(1, -(-least // w))
+        return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, whole or not at all; everything but the tensors goes in its metadata."""
+        from safetensors.torch import save_file
+
+        about = {
+            "format": FORMAT,
+            "classes": list(self.classes),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "formation": asdict(self.formation),
+            "meta": dict(self.meta),
+        }
+        tensors = {
+            "images": self.images.detach().cpu().contiguous(),
+            "labels": self.labels.detach().cpu().contiguous(),
+        }
+        if self.whitening:
+            tensors |= {"zca_mean": self.whitening.mean.cpu(), "zca_matrix": self.whitening.matrix.cpu().contiguous()}
+        with atomic(path) as temporary:
+            save_file(tensors, temporary, metadata={"bilp": json.dumps(about)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SyntheticSet":
+        """Read what `save` wrote. Raises InputError naming the file if it is missing, corrupt or something else."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = json.loads((file.metadata() or {})["bilp"])
+                images, labels = file.get_tensor("images"), file.get_tensor("labels")
+                whitening = None
+                if "zca_mean" in file.keys():  # noqa: SIM118 (the file is no mapping)
+                    whitening = Whitening(file.get_tensor("zca_mean"), file.get_tensor("zca_matrix"))
+            if about["format"] != FORMAT:
+                raise InputError(f"{path}: format {about['format']!r}, this version reads {FORMAT!r}")
+            loaded = cls(
+                images,
+                labels,
+                tuple(about["classes"]),
+                tuple(about["mean"]),
+                tuple(about["std"]),
+                about["meta"],
+                Formation(**about.get("formation", {})),  # files of before it had any have none
+                whitening,
+            )
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file") from None
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path} cannot be read as a synthetic set: {error}") from None
+        except (KeyError, TypeError, json.JSONDecodeError):
+            raise InputError(f"{path} is a safetensors file, but not a synthetic set of this library") from None
+        fits = images.ndim == 4 and tuple(labels.shape) in ((len(images),), (len(images), len(loaded.classes)))
+        if not fits or not torch.isfinite(images).all() or not torch.isfinite(labels).all():
+            raise InputError(
+                f"{path}: images {list(images.shape)} and labels {list(labels.shape)} must be finite [M, C, H, W] "
+                "and [M] or [M, classes]"
+            )
+        if whitening:
+            size = images[0].numel() if len(images) else 0
+            if whitening.mean.shape != (size,) or whitening.matrix.shape != (size, size):
+                raise InputError(f"{path}: its whitening does not fit images of {list(images.shape[1:])}")
+        return loaded

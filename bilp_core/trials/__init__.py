@@ -1,0 +1,31 @@
+"""Trials: what to run, the records of what ran, and the store that keeps them.
+
+A trial is one seed of one setting: score, prune, distil, evaluate. Its record is stored by the process that made
+it the moment it is finished, and the state of a distillation once a minute, so a stopped or killed run goes on where
+it was. Several processes may share a store without locks: what another one has finished meanwhile is not done again,
+two that work on the same trial at the same time both do it, and since every file is written whole, the store stays
+sound.
+Nothing here imports torch until a trial runs.
+"""
+
+from .provenance import commit, device, provenance
+from .running import TrialsFailed, run
+from .store import Store
+from .table import curves, export, frame
+from .trial import REVISION, Trial, describe, grid
+
+__all__ = [
+    "REVISION",
+    "Store",
+    "Trial",
+    "TrialsFailed",
+    "commit",
+    "curves",
+    "describe",
+    "device",
+    "export",
+    "frame",
+    "grid",
+    "provenance",
+    "run",
+]

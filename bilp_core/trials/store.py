@@ -1,0 +1,120 @@
+"""The folder that keeps records, scores, synthetic sets and first stages."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..utils import paths
+from ..utils.files import atomic
+from .trial import Trial
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..synthetic.set import SyntheticSet
+
+
+class Store:
+    """A folder: records/<key>.json, scores/<key>.npz, experts/<key>/, synthetic/<key>.safetensors.
+
+    $BILP_STORE or "records".
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path = Path(path).absolute() if path else paths.store()
+
+    def record_path(self, key: str) -> Path:
+        return self.path / "records" / f"{key}.json"
+
+    def scores_path(self, key: str) -> Path:
+        return self.path / "scores" / f"{key}.npz"
+
+    def synthetic_path(self, key: str) -> Path:
+        return self.path / "synthetic" / f"{key}.safetensors"
+
+    @property
+    def stages(self) -> Path:
+        """Where first stages are kept, such as expert trajectories."""
+        return self.path / "experts"
+
+    @property
+    def unfinished(self) -> Path:
+        """Where jobs that were stopped left what they had."""
+        return self.path / "unfinished"
+
+    def get(self, trial: Trial) -> dict[str, Any] | None:
+        """The record of a trial, None if there is none, or if it lacks the curves that the trial asks for.
+
+        A damaged file is moved aside with a warning.
+        """
+        path = self.record_path(trial.key)
+        try:
+            record = json.loads(path.read_text())
+            if record["key"] != trial.key or not record["accuracies"]:
+                raise ValueError("it is of another trial")
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            _set_aside(path, error)
+            return None
+        return None if trial.evaluation.get("test_every") and "curves" not in record else record
+
+    def put(self, record: Mapping[str, Any]) -> None:
+        with atomic(self.record_path(record["key"])) as path:
+            path.write_text(json.dumps(record, indent=1))
+
+    def scores(self, key: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Scores and labels stored under a key, each [N]; None if there are none."""
+        found = self._scores(key)
+        return (found["scores"], found["labels"]) if found else None
+
+    def score_seconds(self, key: str) -> float:
+        """What the scores under a key took to compute."""
+        found = self._scores(key)
+        return float(found["seconds"]) if found else 0.0
+
+    def put_scores(self, key: str, scores: np.ndarray, labels: np.ndarray, seconds: float) -> None:
+        import numpy as np
+
+        with atomic(self.scores_path(key)) as path:
+            np.savez(path, scores=scores, labels=labels, seconds=np.array(seconds))
+
+    def _scores(self, key: str) -> dict[str, np.ndarray] | None:
+        import zipfile
+
+        import numpy as np
+
+        path = self.scores_path(key)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in ("scores", "labels", "seconds")}
+        except FileNotFoundError:
+            return None
+        except (EOFError, KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+            _set_aside(path, error)
+            return None
+
+    def synthetic(self, key: str) -> SyntheticSet | None:
+        """The synthetic set stored under a key, None if there is none."""
+        from ..synthetic.set import SyntheticSet
+
+        path = self.synthetic_path(key)
+        try:
+            return SyntheticSet.load(path) if path.exists() else None
+        except InputError as error:
+            _set_aside(path, error)
+            return None
+
+
+def _set_aside(path: Path, error: Exception) -> None:
+    """Keep a damaged file for a look at it, out of the way of the one that replaces it."""
+    aside = path.with_name(path.name + ".corrupt")
+    with contextlib.suppress(FileNotFoundError):  # another process was quicker
+        path.replace(aside)
+    warnings.warn(f"{path} is damaged ({error}); it is now {aside.name}, and made again", stacklevel=3)

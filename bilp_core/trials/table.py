@@ -1,0 +1,69 @@
+"""Records as tables."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..utils.files import atomic
+from .store import Store
+from .trial import Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row a record; mappings become JSON text, `accuracies` stays a list. For the curves see `curves`."""
+    import pandas as pd
+
+    rows = []
+    for record in records:
+        row = {name: value for name, value in record.items() if name != "curves"}
+        for name, value in row.items():
+            if isinstance(value, Mapping):
+                row[name] = json.dumps(value, sort_keys=True)
+        rows.append(row)
+    columns = [f.name for f in fields(Trial)] if not rows else None
+    return pd.DataFrame(rows, columns=columns)
+
+
+def curves(records: pd.DataFrame, store: Store | str | Path | None = None) -> pd.DataFrame:
+    """Loss curves of the evaluation networks of `records`: one row for each trial, network, epoch and split.
+
+    Returns columns key, network (its number), epoch (trained so far), split ("train": the synthetic set as it was
+    augmented, "test"), loss (the cross-entropy in nats; for "train" that of the protocol, see `Protocol.loss`) and
+    accuracy (a fraction; NaN for train). Raises InputError for a trial whose evaluation kept none: they are kept with
+    `evaluation={"test_every": epochs}`.
+    """
+    import pandas as pd
+
+    store = store if isinstance(store, Store) else Store(store)
+    rows = []
+    for key in records["key"].unique():
+        path = store.record_path(key)
+        found = json.loads(path.read_text()).get("curves", {}) if path.is_file() else {}
+        if not found.get("epoch"):
+            raise InputError(
+                f"trial {key} has no curves in {store.path}: its evaluation needs test_every, at most epochs"
+            )
+        points = zip(found["epoch"], found["train_loss"], found["test_loss"], found["test_accuracy"], strict=True)
+        for epoch, *quantities in points:
+            for network, (train, test, accuracy) in enumerate(zip(*quantities, strict=True)):
+                rows.append((key, network, epoch, "train", train, math.nan))
+                rows.append((key, network, epoch, "test", test, accuracy))
+    return pd.DataFrame(rows, columns=["key", "network", "epoch", "split", "loss", "accuracy"])
+
+
+def export(records: pd.DataFrame, path: str | Path) -> None:
+    """Write records as a tidy CSV for book/results: accuracies joined by ';', a folder of data by its name only."""
+    table = records.copy()
+    table["data"] = [Path(name).name for name in table["data"]]
+    table["accuracies"] = [";".join(f"{a:.4f}" for a in row) for row in table["accuracies"]]
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)

@@ -1,0 +1,198 @@
+"""A trial: the settings of one experiment with one seed, and the keys that stand for them."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .. import REVISION
+from ..errors import InputError
+from ..utils import files
+
+ADAPTIVE = ("adaptive", "lazy", "tails", "effect")  # the fields of adaptive pruning
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One experiment with one seed.
+
+    data, size   : a data set's name or a folder; pixels to resize a folder's images to.
+    method, ipc, init, network, options : the distillation; options are the method's hyper-parameters.
+    criterion, ratio, drop, score : the pruning: indicator, share removed, which end, the indicator's options.
+    stratum      : keep this tenth of each class by score (0 = smallest) instead of pruning by `ratio`.
+    adaptive, lazy, tails, effect : the share of each real batch that adaptive pruning drops by ITE (0: none), the
+                   steps of a class a decision serves, which end goes, and how the ITE is found: see `Adaptive`.
+    evaluate_on, repeats, evaluation : the network (None: the distillation network, BatchNorm replaced), how many
+                   of it, and changes to the protocol.
+    seed         : of the distillation, of the evaluation, and of random pruning. Indicators use seed 0 always, so
+                   that trials share one ranking, as in the paper.
+    """
+
+    data: str
+    method: str = "dc"
+    ipc: int = 1
+    init: str | None = None
+    network: str = "convnet"
+    criterion: str = "random"
+    ratio: float = 0.0
+    drop: str = "largest"
+    stratum: int | None = None
+    seed: int = 0
+    evaluate_on: str | None = None
+    repeats: int = 5
+    size: int | None = None
+    adaptive: float = 0.0
+    lazy: int = 10
+    tails: str = "both"
+    effect: str = "sketch"
+    score: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, _typed(f.name, getattr(self, f.name), str(f.type)))
+        if not 0 <= self.ratio < 1:
+            raise InputError(f"ratio = {self.ratio}: the share removed must be in [0, 1)")
+        for name, value, least in (("ipc", self.ipc, 1), ("repeats", self.repeats, 1), ("seed", self.seed, 0)):
+            if value < least:
+                raise InputError(f"{name} = {value}: must be at least {least}")
+        if self.drop not in ("largest", "smallest"):
+            raise InputError(f"drop = {self.drop!r}: must be 'largest' or 'smallest'")
+        if self.stratum is not None and not 0 <= self.stratum < 10:
+            raise InputError(f"stratum = {self.stratum}: must be from 0 to 9")
+        if self.stratum is not None and self.ratio:
+            raise InputError(f"stratum = {self.stratum} with ratio = {self.ratio}: choose one of the two")
+        if not 0 <= self.adaptive < 1:
+            raise InputError(f"adaptive = {self.adaptive}: the share dropped from a batch must be in [0, 1)")
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that stand for the settings."""
+        return _hash(self._canonical())
+
+    @property
+    def score_key(self) -> str:
+        """Stands for what decides the scores; random ones differ by seed."""
+        parts = {name: getattr(self, name) for name in ("data", "size", "criterion", "score")}
+        return _hash(
+            {**parts, "folder": folder_stamp(self.data), "seed": self.seed if self.criterion == "random" else 0}
+        )
+
+    @property
+    def synthetic_key(self) -> str:
+        """Stands for what decides the synthetic set, whatever evaluates it."""
+        settings = self._canonical()
+        for name in ("evaluate_on", "repeats", "evaluation"):
+            del settings[name]
+        return _hash(settings)
+
+    @property
+    def prunes(self) -> bool:
+        return self.ratio > 0 or self.stratum is not None
+
+    @property
+    def scored(self) -> bool:
+        """Whether it needs scores that other trials may share."""
+        return self.prunes and self.criterion != "random"
+
+    def _canonical(self) -> dict[str, Any]:
+        """The settings, but the default wherever a setting makes no difference: the same work, the same key."""
+        settings = {**asdict(self), "folder": folder_stamp(self.data)}
+        if not self.prunes:
+            settings |= {"criterion": "random", "score": {}}
+        if self.ratio == 0 or self.criterion == "random":
+            settings["drop"] = "largest"
+        if not self.adaptive:  # and no trace of it: records from before there was any stay valid
+            for name in ADAPTIVE:
+                del settings[name]
+        return settings
+
+
+@lru_cache(maxsize=8)
+def folder_stamp(data: str) -> str | None:
+    """Stands for a folder's files, their sizes and times, so that a changed folder makes new trials."""
+    if not Path(data).is_dir():
+        return None
+    from ..data.folders import read_folder
+
+    try:
+        fingerprint, _ = read_folder(Path(data), None)
+    except InputError:
+        return None  # said by `check`, before anything runs
+    return hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
+
+
+def _typed(name: str, value: Any, kind: str) -> Any:
+    """`value` as a field of type `kind` holds it: plain JSON types, equal values in one form."""
+    optional = kind.endswith("| None")
+    kind = kind.removesuffix(" | None")
+    if value is None and optional:
+        return None
+    if kind.startswith("Mapping") and isinstance(value, Mapping):
+        return {str(key): _plain(f"{name}[{key!r}]", value[key]) for key in sorted(value)}
+    value = value if kind.startswith("Mapping") else _plain(name, value)
+    if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind == "int" and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind == "str" and isinstance(value, str) and value:
+        return value
+    numeric = isinstance(value, str) and kind in ("int", "float")
+    trap = " (YAML reads 1e3 as text: write 1.0e+3)" if numeric else ""
+    wanted = {"int": "a whole number", "float": "a number", "str": "a name"}.get(kind, "a mapping of options")
+    raise InputError(f"{name} = {value!r}: must be {wanted}{trap}")
+
+
+def _plain(name: str, value: Any) -> Any:
+    if getattr(value, "shape", None) == ():
+        value = value.item()  # a NumPy scalar
+    if isinstance(value, float) and math.isfinite(value):
+        value = float(f"{value:.12g}")  # 0.1 + 0.2 is 0.3
+        return int(value) if value.is_integer() else value
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise InputError(f"{name} = {value!r}: must be a finite number, a text, true or false")
+
+
+def _hash(settings: Mapping[str, Any]) -> str:
+    return files.key({"revision": REVISION, **settings})
+
+
+def grid(**axes: Any) -> list[Trial]:
+    """All combinations: a list, tuple or range is an axis, anything else is fixed. Last axis varies fastest.
+
+    Raises InputError for an unknown field, naming those there are.
+    """
+    known = {f.name: f for f in fields(Trial)}
+    for name in axes:
+        if name not in known:
+            raise InputError(f"a trial has no field {name!r}; there are: {', '.join(known)}")
+    for name, f in known.items():
+        if f.default is MISSING and f.default_factory is MISSING and name not in axes:
+            raise InputError(f"a trial needs the field {name!r}")
+    for name, value in axes.items():
+        if isinstance(value, list | tuple | range) and not len(value):
+            raise InputError(f"{name} = {value!r}: an empty axis leaves no trial")
+    values = [list(value) if isinstance(value, list | tuple | range) else [value] for value in axes.values()]
+    return [Trial(**dict(zip(axes, combination, strict=True))) for combination in itertools.product(*values)]
+
+
+def describe(trial: Trial, among: Sequence[Trial] = ()) -> str:
+    """On one line, the settings that tell a trial from those `among`; by default, all that are not standard."""
+    others = among if len(among) > 1 else [Trial("any")]
+    parts = [
+        f"{f.name}={getattr(trial, f.name)}"
+        for f in fields(Trial)
+        if any(getattr(trial, f.name) != getattr(other, f.name) for other in others)
+    ]
+    return " ".join(parts)

@@ -1,0 +1,1 @@
+"""What every room may use: files, options, paths, progress, seeds. Nothing here knows images."""

@@ -1,0 +1,9 @@
+"""Seeds that follow from one seed."""
+
+import hashlib
+
+
+def seeds(purpose: str, seed: int, count: int) -> list[int]:
+    """`count` seeds that follow from `seed`; other purposes have others, so that no two share their networks."""
+    digests = (hashlib.sha256(f"{purpose} {seed} {k}".encode()).digest() for k in range(count))
+    return [int.from_bytes(digest[:7], "big") for digest in digests]

@@ -1,0 +1,30 @@
+"""What the tests of distillers share: a tiny network, short settings, and a run to look into."""
+
+import torch
+
+from bilp_core.distillers import Run, make
+
+NET = "convnet:depth=2,width=6"
+SHORT = {  # rounds of theirs are long
+    "idc": {"inner": 2, "network_images": 16, "image_lr": 0.01},
+    "mtt": {
+        "zca": "none", "steps": 3, "span": 1, "starts": 1, "start_lr": 0.01, "step_lr": 1e-7, "image_lr": 1.0,
+        "experts": 2, "epochs": 2, "expert_batch": 16, "augment": False,
+    },
+}  # fmt: skip
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def short(name, **options):
+    return make(name, **{**SHORT.get(name, {}), **options})
+
+
+def a_run(method, data, spec=NET, ipc=2, init="noise", adaptive=None):
+    generator = rng(1)
+    method = method.resolved(data, ipc)
+    run = Run(method, data, method.start(data, ipc, init, generator, spec), spec, generator, adaptive)
+    run.fresh_network()
+    return run

@@ -1,0 +1,99 @@
+"""What trades digits for time: the switch, and that bfloat16 changes no result beyond a stated tolerance."""
+
+import platform
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+
+from bilp_core.data import load
+from bilp_core.errors import InputError
+from bilp_core.evaluation import evaluate, protocol
+from bilp_core.indicators import score
+from bilp_core.nets import Ensemble, speed
+from bilp_core.nets.compiling import compiled
+from bilp_core.synthetic import initial
+
+NETWORK = "convnet:depth=2,width=32"
+TOLERANCE = 0.01  # of the mean accuracy of eight networks, a fraction
+
+
+@pytest.fixture(params=[True, False], ids=["stacked", "looped"])
+def ensemble(request):
+    return Ensemble(NETWORK, (1, 8, 8), 10, [0, 1], stacked=request.param, mixed=True)
+
+
+def test_modes(monkeypatch):
+    monkeypatch.delenv("BILP_SPEED", raising=False)
+    assert speed.mode() == "auto"
+    monkeypatch.setenv("BILP_SPEED", "fast")
+    with pytest.raises(InputError, match="BILP_SPEED = 'fast'.*plain, auto, mixed"):
+        speed.mode()
+
+
+def test_plain_turns_everything_off(monkeypatch, ensemble):
+    monkeypatch.setenv("BILP_SPEED", "plain")
+    monkeypatch.setenv("BILP_COMPILE", "1")
+    function = torch.sin
+    assert compiled(function, 1e12, torch.device("cpu")) is function
+    speed.prepare("cpu")
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    images = torch.rand(4, 1, 8, 8)
+    plain = ensemble.logits(images)
+    monkeypatch.setenv("BILP_SPEED", "auto")
+    speed.prepare("cpu")
+    assert torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    torch.testing.assert_close(ensemble.logits(images), plain, rtol=0, atol=0)
+
+
+def test_mixed_precision_is_used_where_it_is_allowed_only(monkeypatch, ensemble):
+    images = torch.rand(4, 1, 8, 8)
+    monkeypatch.setenv("BILP_SPEED", "auto")
+    exact = ensemble.logits(images)
+    monkeypatch.setenv("BILP_SPEED", "mixed")
+    rounded = ensemble.logits(images)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
+    ensemble.mixed = False
+    assert torch.equal(ensemble.logits(images), exact)
+
+
+def test_mixed_precision_changes_neither_accuracy_nor_ranking(monkeypatch):
+    train, test = load("digits")
+    synthetic = initial(train, 10, "real", torch.Generator().manual_seed(0))
+    recipe = protocol("dm", test, NETWORK, epochs=60)
+    found, ranks = {}, {}
+    for mode in ("plain", "mixed"):
+        monkeypatch.setenv("BILP_SPEED", mode)
+        found[mode] = evaluate(synthetic, test, network=NETWORK, protocol=recipe, repeats=8).mean
+        loss = score(train, "loss", trials=2, epochs=5, network=NETWORK)
+        ranks[mode] = loss.argsort().argsort().double()
+    assert found["plain"] > 0.8
+    assert abs(found["mixed"] - found["plain"]) <= TOLERANCE
+    assert torch.corrcoef(torch.stack(list(ranks.values())))[0, 1] > 0.99
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone gives memory back at once")
+@pytest.mark.parametrize("keep", [False, True])
+def test_freed_memory_is_kept_for_the_next_batch(keep):
+    """How often the kernel has to give pages to a process of its own that asks for the same block again and again."""
+    code = f"""
+        import resource, torch
+        from bilp_core.nets import speed
+        if {keep}:
+            speed.prepare("cpu")
+        for _ in range(32):  # until small blocks have found their places
+            torch.ones(2 ** 24)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(8):
+            torch.ones(2 ** 24)  # 64 MiB, more than glibc learns to keep
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    faults = int(done.stdout)
+    assert faults < 8 if keep else faults >= 8 * 32  # a page is 2 MiB at most

@@ -1,0 +1,73 @@
+"""The running normal law, and the settings of adaptive pruning."""
+
+import math
+from statistics import NormalDist
+
+import pytest
+import torch
+
+from bilp_core.errors import InputError
+from bilp_core.pruning import Adaptive, RunningNormal
+
+
+def test_the_first_batch_sets_the_law_and_others_move_it_by_a_tenth():
+    law = RunningNormal()
+    law.update(torch.tensor([1.0, 3.0]))
+    assert (law.mean, law.variance) == (2, 1)
+    law.update(torch.tensor([12.0, 12.0]))
+    assert law.mean == pytest.approx(3)
+    assert law.variance == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("tails", "low", "high"),
+    [("both", 0.15, 0.85), ("largest", 0, 0.7), ("smallest", 0.3, 1)],
+)
+def test_bounds_are_quantiles_of_the_law(tails, low, high):
+    law = RunningNormal(5, 4)
+    normal = NormalDist(5, 2)
+    bounds = law.bounds(0.3, tails)
+    for bound, share in zip(bounds, (low, high), strict=True):
+        expected = {0: -math.inf, 1: math.inf}.get(share) or normal.inv_cdf(share)
+        assert bound == pytest.approx(expected)
+
+
+def test_a_normal_batch_loses_the_share_asked_for():
+    values = 7 + 3 * torch.randn(20_000, generator=torch.Generator().manual_seed(0))
+    law = RunningNormal()
+    law.update(values)
+    for tails in ("both", "largest", "smallest"):
+        kept = law.inside(values, 0.3, tails)
+        assert kept.float().mean() == pytest.approx(0.7, abs=0.01)
+        if tails != "smallest":
+            assert not kept[values.argmax()]
+        if tails != "largest":
+            assert not kept[values.argmin()]
+
+
+def test_no_spread_keeps_all():
+    law = RunningNormal()
+    same = torch.full((5,), 3.0)
+    law.update(same)
+    assert law.inside(same, 0.9, "both").all()
+
+
+def test_a_batch_that_would_be_empty_is_kept():
+    law = RunningNormal(0.0, 1.0)
+    assert law.inside(torch.tensor([50.0, 60.0]), 0.3, "both").all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rate": 0.0}, r"adaptive = 0.0.*\(0, 1\)"),
+        ({"rate": 1.0}, r"adaptive = 1.0"),
+        ({"rate": math.nan}, "adaptive = nan"),
+        ({"rate": 0.3, "lazy": 0}, "lazy = 0"),
+        ({"rate": 0.3, "tails": "left"}, "tails = 'left'.*both, largest, smallest"),
+        ({"rate": 0.3, "effect": "magic"}, "effect = 'magic'.*exact"),
+    ],
+)
+def test_settings_are_checked(settings, message):
+    with pytest.raises(InputError, match=message):
+        Adaptive(**settings)
