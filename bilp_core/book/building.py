@@ -23,7 +23,7 @@ from ..utils.progress import duration
 from .chapter import Chapter, chapters, named, settings
 from .execution import ExecutionFailed, execute
 from .parameters import Values
-from .render import BuildFailed, digest, hash_files, render
+from .render import BuildFailed, check_builder, digest, hash_files, render
 
 # Beside its own text and parameters, what a chapter's results depend on.
 INGREDIENTS = ("bilp_core/**/*.py", "book/published/*.csv", "book/results/**/*.csv", "requirements.lock")
@@ -40,8 +40,8 @@ def build(
 
     draft : execute nothing; pages show the results there are, and Sphinx's warnings do not stop it.
     only  : names of the chapters that may be executed (default: all); the others as in a draft.
-    Raises InputError before anything runs when a parameter of any chapter is wrong, BuildFailed when a
-    chapter or the rendering failed. One failed chapter does not keep the others from being executed.
+    Raises InputError before anything runs when a parameter of any chapter is wrong or Jupyter Book 1 is not there,
+    BuildFailed when a chapter or the rendering failed. One failed chapter does not keep the others from being executed.
     """
     root = root or paths.root()
     book = chapters(root)
@@ -94,6 +94,7 @@ def _make(
         chapter.name: digest(ingredients, chapter.text, json.dumps(values[chapter.name], sort_keys=True))
         for chapter in book
     }
+    check_builder()
     failed = []
     for chapter in book:
         if chapter.name in due and not _is_current(out, chapter, keys):

@@ -58,7 +58,7 @@ def chapters(root: Path | None = None) -> list[Chapter]:
     """The book's chapters in reading order. InputError where the contents name a page that is not there."""
     root = root or paths.root()
     found = []
-    for page in _pages(yaml.safe_load((root / "book/_toc.yml").read_text("utf-8"))):
+    for page in pages(root):
         file = root / "book" / f"{page}.md"
         if not file.is_file():
             raise InputError(f"book/_toc.yml lists {page}, but there is no book/{page}.md")
@@ -66,6 +66,11 @@ def chapters(root: Path | None = None) -> list[Chapter]:
         if "kernelspec" in _front_matter(text):
             found.append(Chapter(page, text))
     return found
+
+
+def pages(root: Path) -> list[str]:
+    """All pages in the order of the contents, as these name them: paths below book/ without suffix."""
+    return _pages(yaml.safe_load((root / "book/_toc.yml").read_text("utf-8")))
 
 
 def _pages(entry: Any) -> list[str]:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from ..errors import InputError
+from .chapter import pages
+
 CONFIG = "_config.yml"
+LOG = "sphinx.log"
 # Read by chapters, not shown as pages.
 NOT_STAGED = ("published", "results")
 
@@ -28,14 +36,51 @@ def render(root: Path, out: Path, shown: Mapping[str, str], ingredients: str, *,
     stamp = out / "rendered.key"
     staged = hash_files(source, (file for file in source.rglob("*") if file.is_file()))
     key = digest(ingredients, staged, (root / CONFIG).read_text("utf-8"), str(strict))
-    if not (index.is_file() and stamp.is_file() and stamp.read_text() == key):
+    if not (stamp.is_file() and stamp.read_text() == key and not lost_pages(root, index.parent)):
         stamp.unlink(missing_ok=True)
         shutil.rmtree(out / "_build", ignore_errors=True)  # no page of an earlier build survives its source
         _sphinx(root, source, out, strict=strict)
+        if lost := lost_pages(root, index.parent):
+            raise BuildFailed("\n".join([*lost, f"the pages were not rendered; all that was said: {out / LOG}"]))
         _open_from_disk(index.parent)
         stamp.write_text(key)
     print(f"The book: {index}", flush=True)
     return index
+
+
+def check_builder() -> None:
+    """Raise InputError unless Jupyter Book 1 is beside this Python: version 2 ends well and makes none of our pages."""
+    remedy = "run `make setup`, or pip install 'jupyter-book>=1.0.4.post1,<2'"
+    try:
+        version = metadata.version("jupyter-book")
+    except metadata.PackageNotFoundError:
+        raise InputError(
+            f"jupyter-book, which renders the pages, is not installed for {sys.executable}: {remedy}"
+        ) from None
+    if version.partition(".")[0] != "1":
+        raise InputError(f"jupyter-book is of version {version}, which does not read {CONFIG}; it must be 1: {remedy}")
+    if not _builder().is_file():
+        raise InputError(f"jupyter-book {version} is installed, but its command {_builder()} is not there: {remedy}")
+
+
+def lost_pages(root: Path, folder: Path) -> list[str]:
+    """What is wrong with the pages in `folder`: those of the contents that are absent, or lack the book's title."""
+    title = yaml.safe_load((root / CONFIG).read_text("utf-8")).get("title", "")
+    wrong = []
+    for page in pages(root):
+        file = folder / f"{page}.html"
+        if not file.is_file():
+            wrong.append(f"{page}: book/_toc.yml lists it, but there is no {file}")
+            continue
+        shown = re.search(r"<title>(.*?)</title>", file.read_text("utf-8"), re.S)
+        if shown is None or title not in html.unescape(shown[1]):
+            found = repr(" ".join(html.unescape(shown[1]).split())) if shown else "none"
+            wrong.append(f"{page}: its title is {found}, without {title!r} of {CONFIG}, which was not read")
+    return wrong
+
+
+def _builder() -> Path:
+    return Path(sysconfig.get_path("scripts")) / "jupyter-book"
 
 
 def _stage(root: Path, source: Path, shown: Mapping[str, str]) -> Path:
@@ -48,9 +93,8 @@ def _stage(root: Path, source: Path, shown: Mapping[str, str]) -> Path:
 
 
 def _sphinx(root: Path, source: Path, out: Path, *, strict: bool) -> None:
-    program = Path(sysconfig.get_path("scripts")) / "jupyter-book"
     options = ["-W", "-n", "--keep-going"] if strict else []
-    command: list[str | Path] = [program, "build", source, "--config", root / CONFIG, "--path-output", out]
+    command: list[str | Path] = [_builder(), "build", source, "--config", root / CONFIG, "--path-output", out]
     print("rendering", flush=True)
     done = subprocess.run(
         [*command, *options],
@@ -60,7 +104,7 @@ def _sphinx(root: Path, source: Path, out: Path, *, strict: bool) -> None:
         text=True,
         check=False,
     )
-    log = out / "sphinx.log"
+    log = out / LOG
     output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)  # colours
     log.write_text(output, "utf-8")
     if done.returncode != 0:
@@ -69,9 +113,9 @@ def _sphinx(root: Path, source: Path, out: Path, *, strict: bool) -> None:
         raise BuildFailed(f"the pages could not be rendered; all that was said: {log}")
 
 
-def _open_from_disk(html: Path) -> None:
+def _open_from_disk(folder: Path) -> None:
     """Take out the theme's font preloads: from file:// browsers refuse them, with three errors a page."""
-    for page in html.rglob("*.html"):
+    for page in folder.rglob("*.html"):
         text = page.read_text("utf-8")
         page.write_text(re.sub(r'<link rel="preload" as="font"[^>]*>\n?', "", text), "utf-8")
 

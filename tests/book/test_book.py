@@ -14,6 +14,7 @@ import pytest
 
 from bilp_core import book, engines
 from bilp_core.book import building, execution, render, sweeping
+from bilp_core.book.chapter import pages
 from bilp_core.engines import choice
 from bilp_core.errors import InputError
 from bilp_core.utils import paths
@@ -35,10 +36,12 @@ def dry(monkeypatch) -> list[str]:
                 cell.outputs = [nbformat.v4.new_output("stream", text=f"run {len(done)}\n")]
         nbformat.write(node, out)
 
-    def sphinx(_root: Path, _source: Path, out: Path, *, strict: bool) -> None:
+    def sphinx(root: Path, _source: Path, out: Path, *, strict: bool) -> None:
         done.append("pages" if strict else "draft pages")
-        (out / "_build/html").mkdir(parents=True)
-        (out / "_build/html/index.html").write_text("<html>")
+        for page in pages(root):
+            file = out / "_build/html" / f"{page}.html"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("<title>Tiny</title>")
 
     monkeypatch.setattr(building, "execute", execute)
     monkeypatch.setattr(render, "_sphinx", sphinx)
@@ -100,8 +103,13 @@ def test_a_change_in_the_library_executes_everything(project, dry):
     assert dry == ["first", "second", "pages"]
 
 
-def test_a_lost_page_is_rendered_again(project, dry):
-    shutil.rmtree(book.build(root=project).parent)
+@pytest.mark.parametrize("lost", ["", "intro.html", "chapters/second.html"])
+def test_a_lost_page_is_rendered_again(project, dry, lost):
+    folder = book.build(root=project).parent
+    if lost:
+        (folder / lost).unlink()
+    else:
+        shutil.rmtree(folder)
     dry.clear()
     book.build(root=project)
     assert dry == ["pages"]
