@@ -16,6 +16,21 @@ class ClassBatches:
     """Real batches of one class, drawn without replacement inside a batch. It alone knows about pruning.
 
     With adaptive pruning, what survives of a batch is handed out again until the next decision is due.
+
+    size : images of a batch, halved while it is at least twice the largest class (supplement Sec. 6.3).
+    rng  : on the data's device. adaptive : None prunes nothing.
+    Called with a class it gives normalised images, float32 [n, C, H, W]. Raises InputError for a class without
+    samples. Source: supplement Sec. 6.3; adaptive pruning: see `Adaptive`.
+
+    >>> import torch
+    >>> from bilp_core import load
+    >>> train, _ = load("digits")
+    >>> few = train.subset(torch.arange(100))
+    >>> few.counts().tolist()
+    [10, 10, 10, 10, 10, 10, 10, 10, 10, 10]
+    >>> batches = ClassBatches(few, 256, torch.Generator().manual_seed(0))
+    >>> batches.size, batches(3).shape, batches(3, size=4).shape
+    (16, torch.Size([10, 1, 8, 8]), torch.Size([4, 1, 8, 8]))
     """
 
     def __init__(self, data: ImageData, size: int, rng: Generator, adaptive: Adaptive | None = None) -> None:

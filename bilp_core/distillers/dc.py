@@ -17,7 +17,11 @@ LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: 
 
 
 def loops(ipc: int) -> tuple[int, int]:
-    """(outer, inner) loops; where the reference gives none, ipc and about 500 / ipc, which its table follows."""
+    """(outer, inner) loops; where the reference gives none, ipc and about 500 / ipc, which its table follows.
+
+    >>> loops(10), loops(5)
+    ((10, 50), (5, 100))
+    """
     return LOOPS.get(ipc, (ipc, max(1, round(500 / ipc))))
 
 
@@ -26,6 +30,10 @@ def layerwise_cosine(synthetic: list[Tensor], real: list[Tensor]) -> Tensor:
 
     Each list holds one gradient a parameter, the first dimension of weights being the output unit (Eq. 5, 6 of
     the DC paper).
+
+    >>> ours, theirs = torch.eye(2), torch.tensor([[3.0, 0.0], [0.0, -1.0]])  # one unit agrees, one is opposite
+    >>> round(float(layerwise_cosine([ours], [theirs])), 3)
+    2.0
     """
     total = synthetic[0].new_zeros(())
     for a, b in zip(synthetic, real, strict=True):
@@ -42,7 +50,20 @@ class DC(GradientMatching):
 
     network_lr : SGD, no momentum, in training the network on the synthetic set between outer loops.
     outer, inner : loops of a round; 0 takes those of the reference for the IPC.
-    An MLP as network needs image_lr = 0.01 (a note of the reference).
+    augment : under the augmentation of DSA.
+    An MLP as network needs image_lr = 0.01 (a note of the reference). Raises InputError for a value out of range.
+    Source: Zhao, Mopuri & Bilen, Dataset Condensation with Gradient Matching, ICLR 2021, Eq. 5 and 6.
+
+    >>> from bilp_core import distill, load, make
+    >>> train, _ = load("digits")
+    >>> method = make("dc", iterations=2)
+    >>> method.loops(ipc=1)
+    (1, 1)
+    >>> made = distill(method, train, ipc=1, network="convnet:depth=1,width=4", seed=0)
+    >>> made.images.shape, made.labels.tolist()
+    (torch.Size([10, 1, 8, 8]), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    >>> made.meta["init"]
+    'noise'
     """
 
     name: ClassVar[str] = "dc"

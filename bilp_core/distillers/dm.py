@@ -21,7 +21,24 @@ def summed_features(net: nn.Module, images: Tensor, weights: Tensor | None = Non
 
 @dataclass(frozen=True)
 class DM(Matching):
-    """Match the mean features of synthetic and real images, class by class, under random untrained networks."""
+    """Match the mean features of synthetic and real images, class by class, under random untrained networks.
+
+    augment : under the augmentation of DSA, one draw for the real and the synthetic images of a class.
+    Raises InputError for a value out of range.
+    Source: Zhao & Bilen, Dataset Condensation with Distribution Matching, WACV 2023.
+
+    >>> import torch
+    >>> from bilp_core import distill, load, make
+    >>> train, _ = load("digits")
+    >>> made = distill(make("dm", iterations=2), train, ipc=2, network="convnet:depth=1,width=4")
+    >>> made.images.shape, made.meta["init"]
+    (torch.Size([20, 1, 8, 8]), 'real')
+
+    The loss of a class is the squared distance between two means.
+
+    >>> float(make("dm").distance([torch.tensor([1.0, 2.0])], [torch.tensor([1.0, 5.0])]))
+    9.0
+    """
 
     name: ClassVar[str] = "dm"
     summary: ClassVar[str] = "distribution matching: mean features under random networks"

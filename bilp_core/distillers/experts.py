@@ -37,7 +37,14 @@ TOGETHER = 10  # experts trained at once where that pays and fits; an interrupti
 
 @dataclass(frozen=True)
 class Training:
-    """How an expert is trained: plain SGD. epochs : after each of which the parameters are kept."""
+    """How an expert is trained: plain SGD. epochs : after each of which the parameters are kept.
+
+    lr, momentum, weight_decay, batch : of SGD; batch is in images. augment : an augmentation, "none" for none.
+    Source: the defaults are those of Cazenavette et al., CVPR 2022, as their code has them.
+
+    >>> Training(epochs=3)
+    Training(epochs=3, lr=0.01, momentum=0.0, weight_decay=0.0, batch=256, augment='none')
+    """
 
     epochs: int = 50
     lr: float = 0.01
@@ -51,7 +58,15 @@ class Training:
 
 
 def key(data: ImageData, spec: str, training: Training) -> str:
-    """16 hexadecimal digits for the experts of a network on these samples, seen as they are (whitened or not)."""
+    """16 hexadecimal digits for the experts of a network on these samples, seen as they are (whitened or not).
+
+    >>> from bilp_core import load
+    >>> train, test = load("digits")
+    >>> key(train, "convnet", Training()) == key(train, "convnet", Training(epochs=50))
+    True
+    >>> key(train, "convnet", Training()) == key(test, "convnet", Training())
+    False
+    """
     digest = hashlib.sha256(json.dumps([FORMAT, spec, asdict(training), data.classes, data.mean, data.std]).encode())
     if data.whitening:
         digest.update(data.whitening.identity.encode())
@@ -62,13 +77,22 @@ def key(data: ImageData, spec: str, training: Training) -> str:
 
 
 def disk_bytes(count: int, epochs: int, parameters: int) -> int:
-    """What `count` experts take on the disk."""
+    """What `count` experts take on the disk.
+
+    parameters : numbers in one network, in float32.
+
+    >>> disk_bytes(100, epochs=50, parameters=320_010) / 1e9  # GB, of the paper's buffer for CIFAR-10
+    6.528204
+    """
     return count * (epochs + 1) * parameters * 4
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """Checked experts in a folder. shapes : of the parameters, in the network's order. seconds : to train them."""
+    """Checked experts in a folder. shapes : of the parameters, in the network's order. seconds : to train them.
+
+    `build` and `load` give one; the example is there.
+    """
 
     folder: Path
     files: tuple[str, ...]
@@ -105,7 +129,14 @@ def file_name(expert: int) -> str:
 
 def load(folder: Path, count: int, expected_key: str | None = None) -> Buffer:
     """The first `count` experts of a folder. Raises InputError that names the file which is missing, truncated or
-    not the one that was written there, or the manifest if it is of other experts."""
+    not the one that was written there, or the manifest if it is of other experts.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as home:
+    ...     load(Path(home) / "none", 1)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: ...none: there are no experts
+    """
     manifest = _manifest(folder, expected_key)
     if manifest is None:
         raise InputError(f"{folder}: there are no experts")
@@ -127,7 +158,20 @@ def build(
 
     What is finished is kept at once, so an interrupted call goes on where it was, and what another process has
     finished meanwhile is not trained again. Expert k depends on k alone.
+    home : the folder of all buffers; this one is `home / key(data, spec, training)`.
     Raises InputError before it starts if the disk has no room, FloatingPointError if an expert diverges.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from bilp_core.data import load as load_data
+    >>> train, _ = load_data("digits")
+    >>> with TemporaryDirectory() as home:
+    ...     buffer = build(train, "convnet:depth=1,width=4", Training(epochs=2), 2, Path(home))
+    ...     start, end = (buffer.parameters(1, epoch) for epoch in (0, 2))
+    ...     path = buffer.trajectory(1)
+    >>> len(buffer), path.shape, sum(p.numel() for p in start.values())
+    (2, torch.Size([3, 698]), 698)
+    >>> torch.equal(path[2], torch.cat([p.flatten() for p in end.values()]))
+    True
     """
     if count < 1:
         raise InputError(f"experts = {count}: must be at least 1")

@@ -39,6 +39,16 @@ class FRePo(Distiller):
            them if the data's labels allow it.
     pool : networks. updates : of a network on the synthetic images, after which it starts anew.
     network_lr, network_batch : Adam of those updates, and how many of the synthetic images they see.
+    Labels are learned as float32 [classes x ipc, classes]. Raises InputError for a value that is not allowed, for
+    fewer than two classes, and for images too alike to be told apart (see `regressed`).
+    Source: Zhou, Nezhadarya & Ba, Dataset Distillation using Neural Feature Regression, NeurIPS 2022.
+
+    >>> from bilp_core import distill, load, make
+    >>> train, _ = load("digits")
+    >>> method = make("frepo", iterations=2, batch=64, pool=2)
+    >>> made = distill(method, train, ipc=1, network="convnet:depth=1,width=4")
+    >>> made.images.shape, made.labels.shape, made.hard_labels.tolist()
+    (torch.Size([10, 1, 8, 8]), torch.Size([10, 10]), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     """
 
     name: ClassVar[str] = "frepo"
@@ -131,6 +141,12 @@ class State(Kept):
 
 
 def margin(labels: Tensor) -> Tensor:
-    """How far the largest label of an image is above the next, at most 1/classes: the mean over images."""
+    """How far the largest label of an image is above the next, at most 1/classes: the mean over images.
+
+    labels : float32 [M, classes]. Returns a scalar, differentiable.
+
+    >>> round(float(margin(torch.tensor([[0.9, 0.0], [0.5, 0.25]]))), 4)  # the first counts as 1/2
+    0.375
+    """
     largest, second = labels.topk(2).values.T
     return (largest - second).clamp(max=1 / labels.shape[1]).mean()

@@ -50,7 +50,12 @@ SETTINGS = {
 
 
 def setting(data: ImageData) -> Setting:
-    """The data set's own, else that of ImageNet-10 from 128x128 pixels on, of CIFAR for colour, of MNIST for grey."""
+    """The data set's own, else that of ImageNet-10 from 128x128 pixels on, of CIFAR for colour, of MNIST for grey.
+
+    >>> from bilp_core import load
+    >>> setting(load("digits").train)
+    Setting(metric='mse', image_lr=0.1, side=8, network_images=200, pretrain=0, cutmix=0.5)
+    """
     if data.name in SETTINGS:
         return SETTINGS[data.name]
     if min(data.shape[1:]) >= 128:
@@ -70,7 +75,17 @@ class IDC(GradientMatching):
     network_* : SGD of the network. pretrain : epochs on the real data before the first round.
     augment : of matching. cutmix : probability that a batch is mixed in training the network.
     0 and 'auto' stand for the reference's choice for the data set (see `setting`; `resolved` fills them in).
-    image_lr is of pixels in [0, 1], as published.
+    image_lr is of pixels in [0, 1], as published. Raises InputError for a value that is not allowed, for ZCA, and for
+    a network without convolutions.
+    Source: Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization, ICML 2022.
+
+    >>> from bilp_core import distill, load, make
+    >>> train, _ = load("digits")
+    >>> method = make("idc", iterations=2, inner=2, network_images=64)
+    >>> made = distill(method, train, ipc=1, network="convnet:depth=1,width=4")
+    >>> images, labels = made.materialise()  # factor 2: four images from each
+    >>> made.images.shape, images.shape, labels.bincount().tolist()
+    (torch.Size([10, 1, 8, 8]), torch.Size([40, 1, 8, 8]), [4, 4, 4, 4, 4, 4, 4, 4, 4, 4])
     """
 
     name: ClassVar[str] = "idc"
@@ -218,6 +233,13 @@ class IDC(GradientMatching):
 
 
 def limits(data: ImageData) -> tuple[Tensor, Tensor]:
-    """Pixels of 0 and 1 in normalised space, [C, 1, 1] each."""
+    """Pixels of 0 and 1 in normalised space, [C, 1, 1] each.
+
+    >>> from dataclasses import replace
+    >>> from bilp_core import load
+    >>> data = replace(load("digits").train, mean=(0.5,), std=(0.25,))
+    >>> [float(limit) for limit in limits(data)]
+    [-2.0, 2.0]
+    """
     mean, std = (torch.tensor(v, device=data.device).view(-1, 1, 1) for v in (data.mean, data.std))
     return -mean / std, (1 - mean) / std

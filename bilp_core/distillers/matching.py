@@ -18,6 +18,22 @@ class Matching(Distiller):
     """A method whose loss compares a mean over real samples with the same mean over synthetic ones.
 
     The loss is additively separable in the real samples, which is what ITE and adaptive pruning rest on.
+    Source: the form is ours; separability: main paper, definition of the ITE.
+
+    >>> import torch
+    >>> from bilp_core import load, make
+    >>> from bilp_core.distillers import Run
+    >>> train, _ = load("digits")
+    >>> method, rng = make("dc", iterations=1), torch.Generator().manual_seed(0)
+    >>> spec = "convnet:depth=1,width=4"
+    >>> run = Run(method, train, method.start(train, 1, "noise", rng, spec), spec, rng)
+    >>> run.fresh_network()
+    >>> images = train.batch(run.batches.indices(5))
+    >>> mean, each = method.statistic(run, images, 5, real=True), method.each(run, images, 5)
+    >>> len(images), [list(m.shape) for m in mean]
+    (137, [[4, 1, 3, 3], [10, 64]])
+    >>> all(torch.allclose(e.mean(0), m, atol=1e-5) for e, m in zip(each, mean, strict=True))
+    True
     """
 
     # whether BatchNorm layers are frozen while matching; where not, a sample has no statistic of its own
@@ -71,7 +87,15 @@ class Matching(Distiller):
 
 
 def check_adaptive(method: Distiller, net: nn.Module) -> None:
-    """Raise InputError unless the loss of `method` on `net` is a sum over real samples, as ITE needs."""
+    """Raise InputError unless the loss of `method` on `net` is a sum over real samples, as ITE needs.
+
+    >>> from bilp_core import make
+    >>> from bilp_core.nets import network
+    >>> check_adaptive(make("dm"), network("convnet", (1, 8, 8), 10))
+    >>> check_adaptive(make("mtt"), network("convnet", (1, 8, 8), 10))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: adaptive pruning needs a loss that is additively separable in the real samples; ...
+    """
     if not isinstance(method, Matching):
         raise InputError(
             f"adaptive pruning needs a loss that is additively separable in the real samples; that of "

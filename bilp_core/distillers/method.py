@@ -54,6 +54,12 @@ class Stage:
 
     key  : stands for all that decides it. size : how much it makes; what a larger size has made serves a smaller one.
     make : function(folder, progress) that makes it, or finds it there.
+
+    >>> from bilp_core import load, make
+    >>> train, _ = load("digits")
+    >>> stage = make("mtt", experts=3).first_stage(train, "convnet:depth=1,width=4")
+    >>> len(stage.key), stage.size
+    (16, 3)
     """
 
     key: str
@@ -69,6 +75,24 @@ class Distiller(ABC):
     image_lr, image_momentum : SGD on the synthetic images.
     batch : real images a class and step; halved while it is at least twice the largest class (Sec. 6.3).
     zca : whitening of the real data, see `bilp_core.data.whitening`; the synthetic set keeps it.
+    Raises InputError for a number that is negative or not finite, and for no iterations or an empty batch.
+
+    A method is its fields and `step`. This one, ours and for the example alone, matches mean pixels:
+
+    >>> from bilp_core import distill, load
+    >>> @dataclass(frozen=True)
+    ... class Pixels(Distiller):
+    ...     name = "pixels"
+    ...     def step(self, run):
+    ...         means = [(run.images_of(c).mean(0), run.batches(c).mean(0)) for c in range(run.data.num_classes)]
+    ...         loss = sum(((ours - real) ** 2).sum() for ours, real in means)
+    ...         loss.backward()
+    ...         run.descend()
+    ...         return loss.detach() / len(means)
+    >>> train, _ = load("digits")
+    >>> made = distill(Pixels(iterations=30, image_lr=0.2), train, ipc=1)
+    >>> bool((made.images[7] - train.batch(train.of_class(7)).mean(0)).abs().max() < 0.01)
+    True
     """
 
     name: ClassVar[str]

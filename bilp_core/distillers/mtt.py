@@ -37,13 +37,25 @@ class MTT(Distiller):
 
     steps : SGD steps of the student. starts : the epoch it starts from is below. batch_synthetic : images of a step.
     step_lr : SGD on the step size, which starts at `start_lr` and is learned with the images.
-    experts, epochs, expert_* : networks trained on the real data first, and for how long; see `bilp_core.experts`.
+    experts, epochs, expert_* : networks trained on the real data first, and for how long; see
+             `bilp_core.distillers.experts`.
     augment : whether students and experts see augmented images (DSA).
     checkpoint : keep only the student's parameters of each step and compute the rest anew on the way back: about a
                  quarter more time, and the memory of one step instead of all (`unrolled_bytes`).
     0 and 'auto' stand for the authors' choice for the data set and the IPC (see `setting`).
     iterations are BiLP's (supplement Sec. 6.3); on ImageNet and Kinetics it runs 5000 (Sec. 6.6). The loss
-    is no sum over real samples: adaptive pruning is refused.
+    is no sum over real samples: adaptive pruning is refused. Raises InputError for a value out of range, for starts and
+    span beyond the experts' epochs, and on a GPU for a graph too large for its memory.
+    Source: Cazenavette et al., Dataset Distillation by Matching Training Trajectories, CVPR 2022, Eq. 2.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from bilp_core import distill, load, make
+    >>> train, _ = load("digits")
+    >>> method = make("mtt", iterations=2, steps=3, span=1, starts=1, experts=2, epochs=1)
+    >>> with TemporaryDirectory() as home:  # by default experts are kept in the store
+    ...     made = distill(method, train, ipc=1, network="convnet:depth=1,width=4", home=home)
+    >>> made.images.shape, made.meta["lr"] > 0, len(made.meta["experts"])
+    (torch.Size([10, 1, 8, 8]), True, 16)
     """
 
     name: ClassVar[str] = "mtt"

@@ -49,7 +49,13 @@ DIGITS = {1: Setting("none", 10, 2, 6, 1e2, 1e-5, 2e-2, experts=5)}  # ours
 
 
 def setting(data: ImageData, ipc: int) -> Setting:
-    """The data set's own, else that of the data set which is most like it in classes and pixels."""
+    """The data set's own, else that of the data set which is most like it in classes and pixels.
+
+    >>> from bilp_core import load
+    >>> own = setting(load("digits").train, ipc=1)
+    >>> own.steps, own.span, own.experts
+    (10, 2, 5)
+    """
     if data.name == "digits":
         table = DIGITS
     elif data.num_classes >= 1000:

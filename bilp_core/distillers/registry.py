@@ -17,13 +17,26 @@ METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in (DC, DSA, DM, ID
 
 
 def options_of(name: str) -> dict[str, Any]:
-    """The hyper-parameters of a method with their defaults. Raises InputError for an unknown name."""
+    """The hyper-parameters of a method with their defaults. Raises InputError for an unknown name.
+
+    >>> options_of("dm")
+    {'iterations': 20000, 'image_lr': 1.0, 'image_momentum': 0.5, 'batch': 256, 'zca': 'none', 'augment': True}
+    """
     if name not in METHODS:
         raise InputError(f"method {name!r} is unknown; there are: {', '.join(METHODS)}")
     return {f.name: getattr(METHODS[name](), f.name) for f in fields(METHODS[name])}  # type: ignore[call-arg]
 
 
 def make(name: str, **options: Any) -> Distiller:
-    """A method with `options` over its defaults; their names, types and ranges are checked (InputError)."""
+    """A method with `options` over its defaults; their names, types and ranges are checked (InputError).
+
+    name : one of `METHODS`.
+
+    >>> make("dm", iterations=100)
+    DM(iterations=100, image_lr=1.0, image_momentum=0.5, batch=256, zca='none', augment=True)
+    >>> make("dm", image_lr=-1)
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: dm: image_lr = -1.0 is out of range (finite, not negative)
+    """
     checked = merged(f"method {name!r}", options_of(name), options)
     return METHODS[name](**checked)

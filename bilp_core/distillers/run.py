@@ -25,7 +25,26 @@ GRAIN = 16  # images by which a part of a batch may grow to meet a size that is 
 
 
 class Run:
-    """The state of one distillation."""
+    """The state of one distillation: what a method's `step` works on.
+
+    method, data : with every setting filled in (`resolved`); as the method sees them (`seen`).
+    start : the synthetic set before the first round. spec : the network. rng : on the data's device.
+    Of it a method uses images, float32 [classes x ipc, C, H, W] with their gradient, labels, net, batches, data,
+    optimizer, rng and host (for draws on the host), state and stage (its own).
+
+    >>> from bilp_core import load, make
+    >>> train, _ = load("digits")
+    >>> method, spec = make("dm", iterations=1), "convnet:depth=1,width=4"
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> run = Run(method, train, method.start(train, 2, "real", rng, spec), spec, rng)
+    >>> run.images.shape, run.images_of(9).shape, run.batches(9).shape
+    (torch.Size([20, 1, 8, 8]), torch.Size([2, 1, 8, 8]), torch.Size([135, 1, 8, 8]))
+    >>> run.fresh_network()
+    >>> before = run.images.detach().clone()
+    >>> loss = method.step(run)
+    >>> bool(loss > 0), torch.equal(before, run.images)
+    (True, False)
+    """
 
     def __init__(
         self,

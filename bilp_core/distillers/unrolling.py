@@ -25,6 +25,10 @@ def plan(count: int, steps: int, batch: int, strategy: str, size: tuple[int, int
     """Batches from one shuffled pass over `count` images after the other, each augmented by a draw of its own.
 
     batch : images of a step, 0 for all. rng : on the CPU.
+
+    >>> steps = plan(5, steps=3, batch=2, strategy="none", size=(8, 8), rng=torch.Generator().manual_seed(0))
+    >>> [len(step.picks) for step in steps], torch.cat([step.picks for step in steps]).sort().values.tolist()
+    ([1, 2, 2], [0, 1, 2, 3, 4])
     """
     made: list[Step] = []
     parts: list[Tensor] = []
@@ -42,7 +46,10 @@ Parameters = dict[str, Tensor]
 def advanced(
     net: nn.Module, parameters: Parameters, images: Tensor, labels: Tensor, lr: Tensor, step: Step
 ) -> Parameters:
-    """The parameters after one SGD step on the synthetic set, with the graph to images, lr and parameters."""
+    """The parameters after one SGD step on the synthetic set, with the graph to images, lr and parameters.
+
+    images : [M, C, H, W]. labels : int64 [M], or probabilities [M, classes]. lr : a scalar.
+    """
     picks = step.picks.to(images.device, non_blocking=True)
     seen = augment.apply(images[picks], step.drawn)
     loss = F.cross_entropy(functional_call(net, parameters, (seen,)), labels[picks])
@@ -51,7 +58,12 @@ def advanced(
 
 
 def matching_loss(end: Parameters, start: Parameters, target: Parameters) -> Tensor:
-    """|end - target|^2 / |start - target|^2 over all parameters (Eq. 2 of the MTT paper)."""
+    """|end - target|^2 / |start - target|^2 over all parameters (Eq. 2 of the MTT paper).
+
+    >>> start, end, target = ({"w": torch.tensor([x])} for x in (0.0, 1.0, 2.0))
+    >>> float(matching_loss(end, start, target))  # half of the way is left
+    0.25
+    """
     missed, way = (torch.stack([(p[n] - target[n]).square().sum() for n in target]).sum() for p in (end, start))
     return missed / way
 
@@ -64,7 +76,25 @@ def unrolled_gradients(
     net: nn.Module, start: Parameters, target: Parameters, images: Tensor, labels: Tensor, lr: Tensor,
     plan: Sequence[Step],
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
-    """The matching loss, and its gradients by images and lr, through the graph of all steps at once."""
+    """The matching loss, and its gradients by images and lr, through the graph of all steps at once.
+
+    images : [M, C, H, W] and lr, a scalar, require gradients. labels : int64 [M].
+
+    >>> from bilp_core.nets import network
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> net = network("convnet:depth=1,width=4", (1, 8, 8), 2)
+    >>> start = {name: 0.1 * torch.randn(p.shape, generator=rng) for name, p in net.named_parameters()}
+    >>> target = {name: p + 0.1 for name, p in start.items()}
+    >>> images = torch.randn(4, 1, 8, 8, generator=rng, requires_grad=True)
+    >>> labels, lr = torch.tensor([0, 0, 1, 1]), torch.tensor(0.01, requires_grad=True)
+    >>> steps = plan(4, steps=2, batch=0, strategy="none", size=(8, 8), rng=rng)
+    >>> loss, (by_images, by_lr) = unrolled_gradients(net, start, target, images, labels, lr, steps)
+    >>> by_images.shape, by_lr.shape
+    (torch.Size([4, 1, 8, 8]), torch.Size([]))
+    >>> same, gradients = checkpointed_gradients(net, start, target, images, labels, lr, steps)
+    >>> torch.allclose(loss, same), torch.allclose(by_images, gradients[0], atol=1e-7)
+    (True, True)
+    """
     parameters = leaves(start)
     for step in plan:
         parameters = advanced(net, parameters, images, labels, lr, step)
