@@ -2,14 +2,28 @@
 
 import argparse
 import os
+from importlib.util import find_spec
 
 from ..errors import InputError
+from ..utils import paths
+
+NEEDED = ("jupyter_book", "jupytext", "matplotlib", "nbformat", "papermill", "seaborn")  # of the extra `book`
+
+
+def _check() -> None:
+    """Chapters are in the clone and not in the package, and what executes them is an extra of it."""
+    from .. import engines
+
+    paths.root()
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise InputError(f"the book needs {', '.join(missing)}: pip install 'bilp-book[book]', or use `make`")
+    engines.check()
 
 
 def run(args: argparse.Namespace) -> None:
     from .. import book, engines
 
-    engines.check()
+    _check()
     axes = {name: values for name, *values in args.sweep or []}
     if len(axes) < len(args.sweep or []) or not all(axes.values()):
         raise InputError("--sweep: write NAME VALUE VALUE ..., each NAME once")
@@ -22,9 +36,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def book(args: argparse.Namespace) -> None:
-    from .. import book, engines
+    from .. import book
 
-    engines.check()
+    _check()
     if args.notebooks:
         for path in book.notebooks(args.preset):
             print(path)
