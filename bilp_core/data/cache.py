@@ -13,6 +13,14 @@ from ..utils.files import atomic
 
 
 def cache_home() -> Path:
+    """The folder where decoded folders of images are kept: $BILP_CACHE, by default ~/.cache/bilp.
+
+    >>> import os
+    >>> from bilp_core.data import cache_home
+    >>> os.environ["BILP_CACHE"] = "decoded"
+    >>> cache_home().name
+    'decoded'
+    """
     return Path(os.environ.get("BILP_CACHE", "~/.cache/bilp")).expanduser()
 
 

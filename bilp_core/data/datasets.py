@@ -18,7 +18,16 @@ from .images import ImageData, Splits, measured
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set known by name. mean and std are those of the DC, DSA and DM reference."""
+    """A data set known by name. mean and std are those of the DC, DSA and DM reference.
+
+    shape : (C, H, W) in pixels. flip : whether a mirrored image keeps its label.
+
+    >>> from bilp_core.data import DATASETS
+    >>> DATASETS["cifar100"].classes, DATASETS["cifar100"].shape
+    (100, (3, 32, 32))
+    >>> DATASETS["cifar100"].flip, DATASETS["svhn"].flip
+    (True, False)
+    """
 
     title: str
     classes: int
@@ -62,6 +71,24 @@ def load(
     size : pixels; folders only: short side resized to it, centre cropped.
     Decoded once into a cache beside the data ($BILP_CACHE or ~/.cache/bilp for folders).
     Raises InputError that names the file or the class, and the remedy.
+
+    >>> import bilp_core
+    >>> train, test = bilp_core.load("digits")
+    >>> len(train), len(test), train.shape, train.num_classes
+    (1352, 445, (1, 8, 8), 10)
+
+    A folder of one's own, here with two images a class:
+
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> for name in ("dark/1", "dark/2", "light/1", "light/2"):
+    ...     for split in ("train", "test"):
+    ...         file = Path("own", split, f"{name}.png")
+    ...         file.parent.mkdir(parents=True, exist_ok=True)
+    ...         Image.new("L", (12, 10), 50 if "dark" in name else 200).save(file)
+    >>> train, test = bilp_core.load("own", size=8)
+    >>> train.name, train.classes, train.shape, train.counts().tolist()
+    ('own', ('dark', 'light'), (1, 8, 8), [2, 2])
     """
     if size is not None and not 4 <= size <= 1024:
         raise InputError(f"size = {size}: must be from 4 to 1024 pixels")

@@ -14,7 +14,14 @@ from ..errors import InputError
 
 
 def key(settings: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that stand for settings (JSON values), whatever their order: the name of a file."""
+    """16 hexadecimal digits that stand for settings (JSON values), whatever their order: the name of a file.
+
+    >>> from bilp_core.utils.files import key
+    >>> key({"ipc": 1, "seed": 0})
+    'ef98d8ad43ae1f57'
+    >>> key({"seed": 0, "ipc": 1}) == key({"ipc": 1, "seed": 0}) != key({"ipc": 1, "seed": 1})
+    True
+    """
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -23,6 +30,15 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, with its suffix; it replaces `path` when the block ends well.
 
     The folder of `path` is made if absent. Safe for any number of writers: the last one wins, whole.
+
+    >>> from pathlib import Path
+    >>> from bilp_core.utils.files import atomic
+    >>> with atomic("notes/first.txt") as temporary:
+    ...     _ = temporary.write_text("whole")
+    ...     Path("notes/first.txt").exists()
+    False
+    >>> Path("notes/first.txt").read_text()
+    'whole'
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +59,13 @@ class Unfinished:
             distill(..., unfinished=unfinished).save(path)
 
     What the block's jobs kept is removed when it ends without an exception: only then are their results stored.
+
+    >>> from bilp_core.utils.files import Unfinished
+    >>> with Unfinished(".") as unfinished:
+    ...     half = unfinished.path("half-done")
+    ...     _ = half.write_text("step 40")
+    >>> half.exists()
+    False
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -66,7 +89,18 @@ class Unfinished:
 
 
 def check_output(path: str | Path, suffix: str | None = None) -> Path:
-    """Return `path` if a file can be written there, raise InputError otherwise: asked before long work."""
+    """Return `path` if a file can be written there, raise InputError otherwise: asked before long work.
+
+    suffix : what the name must end in, with its dot; None for anything.
+
+    >>> from bilp_core.utils.files import check_output
+    >>> check_output("set.safetensors", ".safetensors").name
+    'set.safetensors'
+    >>> check_output("set.png", ".safetensors")
+    Traceback (most recent call last):
+        ...
+    bilp_core.errors.InputError: output file 'set.png': the name must end in .safetensors
+    """
     path = Path(path)
     if suffix and path.suffix != suffix:
         raise InputError(f"output file {str(path)!r}: the name must end in {suffix}")

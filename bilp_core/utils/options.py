@@ -11,6 +11,14 @@ def merged(owner: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) ->
     """`given` over `defaults`; each value must have its default's type (an int may stand for a float).
 
     owner : what the options belong to, for messages. Raises InputError naming the option, its value, what is allowed.
+
+    >>> from bilp_core.utils.options import merged
+    >>> merged("dm", {"iterations": 20000, "image_lr": 1.0}, {"image_lr": 10})
+    {'iterations': 20000, 'image_lr': 10.0}
+    >>> merged("dm", {"iterations": 20000, "image_lr": 1.0}, {"image_rl": 10})
+    Traceback (most recent call last):
+        ...
+    bilp_core.errors.InputError: dm has no option 'image_rl'; did you mean 'image_lr'? Allowed: iterations, image_lr
     """
     result = dict(defaults)
     for key, value in given.items():

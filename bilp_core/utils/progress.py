@@ -9,7 +9,12 @@ Report = Callable[[int, int, str], None]  # (done, total, note)
 
 
 def duration(seconds: float) -> str:
-    """Say a number of seconds as people do: '8 s', '2 min 5 s', '3 h 10 min'."""
+    """Say a number of seconds as people do: '8 s', '2 min 5 s', '3 h 10 min'.
+
+    >>> from bilp_core.utils.progress import duration
+    >>> duration(125.2)
+    '2 min 5 s'
+    """
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -22,7 +27,15 @@ class Progress:
     """Call it with (done, total, note); use it as a context manager, so that the bar is closed.
 
     label : what is being done, before the bar or the line.
-    every : least seconds between two lines of a log.
+    every : least seconds between two lines of a log; the last report is always shown.
+    stream : where it goes, stderr if None.
+
+    >>> import sys
+    >>> from bilp_core.utils.progress import Progress
+    >>> with Progress("distilling", stream=sys.stdout) as progress:
+    ...     for step in (1, 2, 3):
+    ...         progress(step, 3, f"loss {1 / step:.2f}")
+    distilling: 3/3 loss 0.33, 0 s elapsed
     """
 
     def __init__(self, label: str, *, every: float = 15.0, stream: TextIO | None = None) -> None:
