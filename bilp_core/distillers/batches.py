@@ -24,6 +24,7 @@ class ClassBatches:
 
     >>> import torch
     >>> from bilp_core import load
+    >>> from bilp_core.distillers import ClassBatches
     >>> train, _ = load("digits")
     >>> few = train.subset(torch.arange(100))
     >>> few.counts().tolist()

@@ -19,6 +19,7 @@ LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: 
 def loops(ipc: int) -> tuple[int, int]:
     """(outer, inner) loops; where the reference gives none, ipc and about 500 / ipc, which its table follows.
 
+    >>> from bilp_core.distillers.dc import loops
     >>> loops(10), loops(5)
     ((10, 50), (5, 100))
     """
@@ -31,6 +32,8 @@ def layerwise_cosine(synthetic: list[Tensor], real: list[Tensor]) -> Tensor:
     Each list holds one gradient a parameter, the first dimension of weights being the output unit (Eq. 5, 6 of
     the DC paper).
 
+    >>> import torch
+    >>> from bilp_core.distillers.dc import layerwise_cosine
     >>> ours, theirs = torch.eye(2), torch.tensor([[3.0, 0.0], [0.0, -1.0]])  # one unit agrees, one is opposite
     >>> round(float(layerwise_cosine([ours], [theirs])), 3)
     2.0

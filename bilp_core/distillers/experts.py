@@ -42,6 +42,7 @@ class Training:
     lr, momentum, weight_decay, batch : of SGD; batch is in images. augment : an augmentation, "none" for none.
     Source: the defaults are those of Cazenavette et al., CVPR 2022, as their code has them.
 
+    >>> from bilp_core.distillers.experts import Training
     >>> Training(epochs=3)
     Training(epochs=3, lr=0.01, momentum=0.0, weight_decay=0.0, batch=256, augment='none')
     """
@@ -61,6 +62,7 @@ def key(data: ImageData, spec: str, training: Training) -> str:
     """16 hexadecimal digits for the experts of a network on these samples, seen as they are (whitened or not).
 
     >>> from bilp_core import load
+    >>> from bilp_core.distillers.experts import Training, key
     >>> train, test = load("digits")
     >>> key(train, "convnet", Training()) == key(train, "convnet", Training(epochs=50))
     True
@@ -81,6 +83,7 @@ def disk_bytes(count: int, epochs: int, parameters: int) -> int:
 
     parameters : numbers in one network, in float32.
 
+    >>> from bilp_core.distillers.experts import disk_bytes
     >>> disk_bytes(100, epochs=50, parameters=320_010) / 1e9  # GB, of the paper's buffer for CIFAR-10
     6.528204
     """
@@ -131,11 +134,11 @@ def load(folder: Path, count: int, expected_key: str | None = None) -> Buffer:
     """The first `count` experts of a folder. Raises InputError that names the file which is missing, truncated or
     not the one that was written there, or the manifest if it is of other experts.
 
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as home:
-    ...     load(Path(home) / "none", 1)  # doctest: +ELLIPSIS
+    >>> from pathlib import Path
+    >>> from bilp_core.distillers.experts import load
+    >>> load(Path("experts"), 1)
     Traceback (most recent call last):
-    bilp_core.errors.InputError: ...none: there are no experts
+    bilp_core.errors.InputError: experts: there are no experts
     """
     manifest = _manifest(folder, expected_key)
     if manifest is None:
@@ -161,15 +164,16 @@ def build(
     home : the folder of all buffers; this one is `home / key(data, spec, training)`.
     Raises InputError before it starts if the disk has no room, FloatingPointError if an expert diverges.
 
-    >>> from tempfile import TemporaryDirectory
-    >>> from bilp_core.data import load as load_data
-    >>> train, _ = load_data("digits")
-    >>> with TemporaryDirectory() as home:
-    ...     buffer = build(train, "convnet:depth=1,width=4", Training(epochs=2), 2, Path(home))
-    ...     start, end = (buffer.parameters(1, epoch) for epoch in (0, 2))
-    ...     path = buffer.trajectory(1)
-    >>> len(buffer), path.shape, sum(p.numel() for p in start.values())
-    (2, torch.Size([3, 698]), 698)
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from bilp_core import load
+    >>> from bilp_core.distillers.experts import Training, build
+    >>> train, _ = load("digits")
+    >>> buffer = build(train, "convnet:depth=1,width=4", Training(epochs=2), 2, Path("experts"))
+    >>> path = buffer.trajectory(1)
+    >>> len(buffer), path.shape
+    (2, torch.Size([3, 698]))
+    >>> end = buffer.parameters(1, epoch=2)
     >>> torch.equal(path[2], torch.cat([p.flatten() for p in end.values()]))
     True
     """

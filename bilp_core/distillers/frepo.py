@@ -145,6 +145,8 @@ def margin(labels: Tensor) -> Tensor:
 
     labels : float32 [M, classes]. Returns a scalar, differentiable.
 
+    >>> import torch
+    >>> from bilp_core.distillers.frepo import margin
     >>> round(float(margin(torch.tensor([[0.9, 0.0], [0.5, 0.25]]))), 4)  # the first counts as 1/2
     0.375
     """

@@ -53,6 +53,7 @@ def setting(data: ImageData) -> Setting:
     """The data set's own, else that of ImageNet-10 from 128x128 pixels on, of CIFAR for colour, of MNIST for grey.
 
     >>> from bilp_core import load
+    >>> from bilp_core.distillers.idc import setting
     >>> setting(load("digits").train)
     Setting(metric='mse', image_lr=0.1, side=8, network_images=200, pretrain=0, cutmix=0.5)
     """
@@ -237,6 +238,7 @@ def limits(data: ImageData) -> tuple[Tensor, Tensor]:
 
     >>> from dataclasses import replace
     >>> from bilp_core import load
+    >>> from bilp_core.distillers.idc import limits
     >>> data = replace(load("digits").train, mean=(0.5,), std=(0.25,))
     >>> [float(limit) for limit in limits(data)]
     [-2.0, 2.0]

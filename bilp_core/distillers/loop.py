@@ -28,6 +28,7 @@ def seen(method: Distiller, data: ImageData, ipc: int) -> ImageData:
     Raises InputError for images too large to be whitened.
 
     >>> from bilp_core import load, make
+    >>> from bilp_core.distillers import seen
     >>> train, _ = load("digits")
     >>> seen(make("dc"), train, ipc=1) is train
     True
@@ -62,7 +63,7 @@ def distill(
     Raises InputError for what cannot work, Diverged when the loss stops being finite.
 
     >>> import torch
-    >>> from bilp_core import keep, load, make, score
+    >>> from bilp_core import distill, keep, load, make, score
     >>> train, _ = load("digits")
     >>> kept = keep(score(train, "random"), train.labels, ratio=0.9)
     >>> settings = dict(ipc=2, network="convnet:depth=1,width=4", init="noise", seed=3)

@@ -90,6 +90,7 @@ def check_adaptive(method: Distiller, net: nn.Module) -> None:
     """Raise InputError unless the loss of `method` on `net` is a sum over real samples, as ITE needs.
 
     >>> from bilp_core import make
+    >>> from bilp_core.distillers import check_adaptive
     >>> from bilp_core.nets import network
     >>> check_adaptive(make("dm"), network("convnet", (1, 8, 8), 10))
     >>> check_adaptive(make("mtt"), network("convnet", (1, 8, 8), 10))  # doctest: +ELLIPSIS

@@ -79,7 +79,9 @@ class Distiller(ABC):
 
     A method is its fields and `step`. This one, ours and for the example alone, matches mean pixels:
 
+    >>> from dataclasses import dataclass
     >>> from bilp_core import distill, load
+    >>> from bilp_core.distillers import Distiller
     >>> @dataclass(frozen=True)
     ... class Pixels(Distiller):
     ...     name = "pixels"

@@ -48,12 +48,10 @@ class MTT(Distiller):
     span beyond the experts' epochs, and on a GPU for a graph too large for its memory.
     Source: Cazenavette et al., Dataset Distillation by Matching Training Trajectories, CVPR 2022, Eq. 2.
 
-    >>> from tempfile import TemporaryDirectory
     >>> from bilp_core import distill, load, make
     >>> train, _ = load("digits")
     >>> method = make("mtt", iterations=2, steps=3, span=1, starts=1, experts=2, epochs=1)
-    >>> with TemporaryDirectory() as home:  # by default experts are kept in the store
-    ...     made = distill(method, train, ipc=1, network="convnet:depth=1,width=4", home=home)
+    >>> made = distill(method, train, ipc=1, network="convnet:depth=1,width=4", home="experts")
     >>> made.images.shape, made.meta["lr"] > 0, len(made.meta["experts"])
     (torch.Size([10, 1, 8, 8]), True, 16)
     """

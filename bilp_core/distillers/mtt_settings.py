@@ -52,6 +52,7 @@ def setting(data: ImageData, ipc: int) -> Setting:
     """The data set's own, else that of the data set which is most like it in classes and pixels.
 
     >>> from bilp_core import load
+    >>> from bilp_core.distillers.mtt_settings import setting
     >>> own = setting(load("digits").train, ipc=1)
     >>> own.steps, own.span, own.experts
     (10, 2, 5)

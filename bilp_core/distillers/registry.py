@@ -19,6 +19,7 @@ METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in (DC, DSA, DM, ID
 def options_of(name: str) -> dict[str, Any]:
     """The hyper-parameters of a method with their defaults. Raises InputError for an unknown name.
 
+    >>> from bilp_core.distillers import options_of
     >>> options_of("dm")
     {'iterations': 20000, 'image_lr': 1.0, 'image_momentum': 0.5, 'batch': 256, 'zca': 'none', 'augment': True}
     """
@@ -32,6 +33,7 @@ def make(name: str, **options: Any) -> Distiller:
 
     name : one of `METHODS`.
 
+    >>> from bilp_core import make
     >>> make("dm", iterations=100)
     DM(iterations=100, image_lr=1.0, image_momentum=0.5, batch=256, zca='none', augment=True)
     >>> make("dm", image_lr=-1)

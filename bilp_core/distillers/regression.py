@@ -22,6 +22,8 @@ def regressed(support: Tensor, labels: Tensor, targets: Tensor, ridge: float) ->
     Raises Diverged for features that are not finite, InputError for a singular system.
     Source: Zhou, Nezhadarya & Ba, NeurIPS 2022; float64 and the check are ours.
 
+    >>> import torch
+    >>> from bilp_core.distillers.regression import regressed
     >>> support, labels = torch.eye(2), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     >>> targets = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
     >>> regressed(support, labels, targets, ridge=1.0).tolist()  # half of what no ridge gives

@@ -32,7 +32,9 @@ class Run:
     Of it a method uses images, float32 [classes x ipc, C, H, W] with their gradient, labels, net, batches, data,
     optimizer, rng and host (for draws on the host), state and stage (its own).
 
+    >>> import torch
     >>> from bilp_core import load, make
+    >>> from bilp_core.distillers import Run
     >>> train, _ = load("digits")
     >>> method, spec = make("dm", iterations=1), "convnet:depth=1,width=4"
     >>> rng = torch.Generator().manual_seed(0)

@@ -26,6 +26,8 @@ def plan(count: int, steps: int, batch: int, strategy: str, size: tuple[int, int
 
     batch : images of a step, 0 for all. rng : on the CPU.
 
+    >>> import torch
+    >>> from bilp_core.distillers.unrolling import plan
     >>> steps = plan(5, steps=3, batch=2, strategy="none", size=(8, 8), rng=torch.Generator().manual_seed(0))
     >>> [len(step.picks) for step in steps], torch.cat([step.picks for step in steps]).sort().values.tolist()
     ([1, 2, 2], [0, 1, 2, 3, 4])
@@ -60,6 +62,8 @@ def advanced(
 def matching_loss(end: Parameters, start: Parameters, target: Parameters) -> Tensor:
     """|end - target|^2 / |start - target|^2 over all parameters (Eq. 2 of the MTT paper).
 
+    >>> import torch
+    >>> from bilp_core.distillers.unrolling import matching_loss
     >>> start, end, target = ({"w": torch.tensor([x])} for x in (0.0, 1.0, 2.0))
     >>> float(matching_loss(end, start, target))  # half of the way is left
     0.25
@@ -80,6 +84,8 @@ def unrolled_gradients(
 
     images : [M, C, H, W] and lr, a scalar, require gradients. labels : int64 [M].
 
+    >>> import torch
+    >>> from bilp_core.distillers.unrolling import checkpointed_gradients, plan, unrolled_gradients
     >>> from bilp_core.nets import network
     >>> rng = torch.Generator().manual_seed(0)
     >>> net = network("convnet:depth=1,width=4", (1, 8, 8), 2)
