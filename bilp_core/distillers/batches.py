@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Generator, Tensor
@@ -19,8 +19,9 @@ class ClassBatches:
 
     size : images of a batch, halved while it is at least twice the largest class (supplement Sec. 6.3).
     rng  : on the data's device. adaptive : None prunes nothing.
-    Called with a class it gives normalised images, float32 [n, C, H, W]. Raises InputError for a class without
-    samples. Source: supplement Sec. 6.3; adaptive pruning: see `Adaptive`.
+    Called with a class it gives normalised images, float32 [n, C, H, W].
+    Raises InputError for a class without samples.
+    Source: supplement Sec. 6.3; of adaptive pruning see `Adaptive`.
 
     >>> import torch
     >>> from bilp_core import load
@@ -54,7 +55,7 @@ class ClassBatches:
         alone = min(self.size, len(self.members[label])) < 2
         return self.adaptive is not None and not self.uses_left[label] and not alone
 
-    def indices(self, label: int, size: int | None = None) -> Tensor:
+    def indices(self, label: int, size: int | None = None) -> Annotated[Tensor, "int64 [n]"]:
         """Indices of the next batch of the class; a `size` asks for a fresh one of that size."""
         if size is None and self.uses_left[label]:
             self.uses_left[label] -= 1
@@ -63,7 +64,9 @@ class ClassBatches:
         order = torch.randperm(len(members), generator=self.rng, device=self.rng.device)
         return members[order[: size or self.size]]
 
-    def prune(self, label: int, picks: Tensor, effects: Tensor) -> Tensor:
+    def prune(
+        self, label: int, picks: Annotated[Tensor, "int64 [N]"], effects: Annotated[Tensor, "float [N]"]
+    ) -> Annotated[Tensor, "bool [N]"]:
         """Decide about a fresh batch by the ITE of its samples: the mask of those to keep, [N].
 
         Raises Diverged if an effect is not finite.
@@ -90,6 +93,6 @@ class ClassBatches:
         self.uses_left = state["uses_left"]
         self.seen, self.dropped = state["counts"]
 
-    def __call__(self, label: int, size: int | None = None) -> Tensor:
+    def __call__(self, label: int, size: int | None = None) -> Annotated[Tensor, "float32 [n, C, H, W]"]:
         """Normalised images [n, C, H, W], n = min(size, class size)."""
         return self.data.batch(self.indices(label, size))

@@ -54,7 +54,8 @@ class DC(GradientMatching):
     network_lr : SGD, no momentum, in training the network on the synthetic set between outer loops.
     outer, inner : loops of a round; 0 takes those of the reference for the IPC.
     augment : under the augmentation of DSA.
-    An MLP as network needs image_lr = 0.01 (a note of the reference). Raises InputError for a value out of range.
+    An MLP as network needs image_lr = 0.01 (a note of the reference).
+    Raises InputError for a value out of range.
     Source: Zhao, Mopuri & Bilen, Dataset Condensation with Gradient Matching, ICLR 2021, Eq. 5 and 6.
 
     >>> from bilp_core import distill, load, make

@@ -39,8 +39,9 @@ class FRePo(Distiller):
            them if the data's labels allow it.
     pool : networks. updates : of a network on the synthetic images, after which it starts anew.
     network_lr, network_batch : Adam of those updates, and how many of the synthetic images they see.
-    Labels are learned as float32 [classes x ipc, classes]. Raises InputError for a value that is not allowed, for
-    fewer than two classes, and for images too alike to be told apart (see `regressed`).
+    Labels are learned as float32 [classes x ipc, classes].
+    Raises InputError for a value that is not allowed, for fewer than two classes, and for images too alike to be told
+    apart (see `regressed`).
     Source: Zhou, Nezhadarya & Ba, Dataset Distillation using Neural Feature Regression, NeurIPS 2022.
 
     >>> from bilp_core import distill, load, make

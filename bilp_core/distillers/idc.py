@@ -76,8 +76,8 @@ class IDC(GradientMatching):
     network_* : SGD of the network. pretrain : epochs on the real data before the first round.
     augment : of matching. cutmix : probability that a batch is mixed in training the network.
     0 and 'auto' stand for the reference's choice for the data set (see `setting`; `resolved` fills them in).
-    image_lr is of pixels in [0, 1], as published. Raises InputError for a value that is not allowed, for ZCA, and for
-    a network without convolutions.
+    image_lr is of pixels in [0, 1], as published.
+    Raises InputError for a value that is not allowed, for ZCA, and for a network without convolutions.
     Source: Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization, ICML 2022.
 
     >>> from bilp_core import distill, load, make

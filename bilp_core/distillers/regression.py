@@ -1,5 +1,7 @@
 """Kernel ridge regression from synthetic to real images, for methods that distil through it."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
@@ -7,13 +9,18 @@ from ..errors import Diverged, InputError
 from ..nets.memory import split
 
 
-def embedded(net: nn.Module, images: Tensor) -> Tensor:
+def embedded(net: nn.Module, images: Annotated[Tensor, "float [N, C, H, W]"]) -> Annotated[Tensor, "float [N, E]"]:
     """Features [N, E] of a network in evaluation mode: its BatchNorm goes by the running statistics."""
     net.eval()
     return torch.cat([net.embed(part) for part in split(images)])  # type: ignore[operator]
 
 
-def regressed(support: Tensor, labels: Tensor, targets: Tensor, ridge: float) -> Tensor:
+def regressed(
+    support: Annotated[Tensor, "float [M, E]"],
+    labels: Annotated[Tensor, "float [M, classes]"],
+    targets: Annotated[Tensor, "float [N, E]"],
+    ridge: float,
+) -> Annotated[Tensor, "float [N, classes]"]:
     """What kernel ridge regression on `support` predicts for `targets`, [N, classes]; differentiable in all.
 
     support, targets : features [M, E] and [N, E], the kernel being their inner products. labels : [M, classes].

@@ -14,6 +14,12 @@ class Indicator:
     least   : the smallest value of an option where it is not 1 (whole numbers) or 0 (real numbers).
     choices : the words that an option may be.
     parts   : whether `compute` also takes `finished`, a `Finished`, and keeps in it what it has done.
+
+    >>> from bilp_core import load
+    >>> from bilp_core.indicators import Indicator
+    >>> light = Indicator("mean pixel", lambda data, seed, progress: data.images.float().mean((1, 2, 3)))
+    >>> light.compute(load("digits").train, 0, None).shape, light.options("digits")
+    (torch.Size([1352]), {})
     """
 
     summary: str

@@ -3,6 +3,18 @@
 The score is the position in that order, so that dropping the largest keeps the coreset: here "larger" means taken
 later, not harder. Supplement Sec. 3 and its Tables 1 and 2 do not say which network the selection stood on. Ours is
 the first network of the loss indicator's probe, at the end of its training, without augmentation.
+
+>>> import torch
+>>> from bilp_core import load, score
+>>> train, _ = load("digits")
+>>> few = train.subset(torch.arange(100))  # ten of each class
+>>> for name in ("craig", "gradmatch", "glister", "herding"):
+...     scores = score(few, name, epochs=3, network="convnet:depth=1,width=4")
+...     print(name, scores[few.labels == 7].int().sort().values.tolist())
+craig [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+gradmatch [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+glister [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+herding [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 """
 
 import warnings
@@ -146,7 +158,17 @@ def glister(
 
 
 def held_out(data: ImageData, share: float, seed: int) -> Tensor:
-    """Indices of floor(share x class size) random samples of each class, int64, sorted."""
+    """Indices of floor(share x class size) random samples of each class, int64, sorted.
+
+    Raises InputError for a share outside [0, 1).
+
+    >>> from bilp_core import load
+    >>> from bilp_core.indicators.coresets import held_out
+    >>> train, _ = load("digits")
+    >>> held = held_out(train, 0.1, seed=0)
+    >>> train.subset(held).counts().tolist()
+    [13, 13, 13, 13, 13, 13, 13, 13, 13, 13]
+    """
     if not 0 <= share < 1:
         raise InputError(f"validation = {share}: the share of each class held out must be in [0, 1)")
     rng = torch.Generator().manual_seed(seed)
@@ -160,7 +182,13 @@ def held_out(data: ImageData, share: float, seed: int) -> Tensor:
 
 
 def all_but(held: Tensor, count: int) -> Tensor:
-    """The indices below `count` that are not in `held`, int64, sorted."""
+    """The indices below `count` that are not in `held`, int64, sorted.
+
+    >>> import torch
+    >>> from bilp_core.indicators.coresets import all_but
+    >>> all_but(torch.tensor([0, 3]), 5).tolist()
+    [1, 2, 4]
+    """
     return torch.ones(count, dtype=torch.bool, device=held.device).index_fill(0, held, False).nonzero().flatten()
 
 

@@ -4,6 +4,12 @@ Source: Toneva et al., An Empirical Study of Example Forgetting during Deep Neur
 As there, a sample is looked at when its batch comes by, so once an epoch.
 
 Events are few, so most samples tie, more of them the fewer the trials: `pruning.keep` chooses among them at random.
+
+>>> from bilp_core import load, score
+>>> train, _ = load("digits")
+>>> scores = score(train, "forgetting", trials=2, epochs=4, network="convnet:depth=1,width=4")
+>>> bool((2 * scores == (2 * scores).round()).all() and scores.max() <= 4)  # a mean of two whole numbers
+True
 """
 
 import torch
@@ -13,7 +19,16 @@ from .recording import Watch, is_correct, recorded
 
 
 class Events:
-    """Transitions from correct to incorrect between epochs; the number of epochs where a sample never was correct."""
+    """Transitions from correct to incorrect between epochs; the number of epochs where a sample never was correct.
+
+    >>> import torch
+    >>> from bilp_core.indicators.forgetting import Events
+    >>> events = Events()
+    >>> for epoch, correct in enumerate([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0]]):
+    ...     events.add(epoch, torch.tensor([correct]))
+    >>> events.result().tolist()
+    [[1.0, 0.0, 3.0]]
+    """
 
     def __init__(self) -> None:
         self.before = self.ever = self.events = torch.zeros(())

@@ -3,6 +3,12 @@
 Source: Paul, Ganguli & Dziugaite, Deep Learning on a Data Diet: Finding Important Examples Early in Training,
 NeurIPS 2021, Definition 2.1: E ||g(x)||_2, g the gradient of the sample's loss by all parameters, the expectation
 over random initialisations and over the training up to there.
+
+>>> from bilp_core import load, score
+>>> train, _ = load("digits")
+>>> scores = score(train, "grand", trials=2, network="convnet:depth=1,width=4")
+>>> scores.shape, bool((scores > 0).all())
+(torch.Size([1352]), True)
 """
 
 from dataclasses import asdict
@@ -31,6 +37,15 @@ def gradient_norms(net: nn.Module, images: Tensor, labels: Tensor, chunk: int | 
     """L2 norm of the gradient of each sample's cross-entropy by all parameters: images [N, C, H, W] -> [N].
 
     chunk : samples at once, by default as many as FLOATS allows; the norms do not depend on it.
+
+    >>> import torch
+    >>> from bilp_core.indicators.grand import gradient_norms
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2, bias=False))
+    >>> _ = torch.nn.init.zeros_(net[1].weight)  # each probability is 1/2
+    >>> images = torch.stack([torch.ones(1, 2, 2), 3 * torch.ones(1, 2, 2)])
+    >>> norms = gradient_norms(net, images, torch.tensor([0, 1]))  # |p - onehot| |image|
+    >>> [round(float(norm / 0.5**0.5), 4) for norm in norms]
+    [2.0, 6.0]
     """
     at = {name: p.detach() for name, p in net.named_parameters()}
     chunk = chunk or max(1, min(256, FLOATS[images.device.type] // sum(p.numel() for p in at.values())))

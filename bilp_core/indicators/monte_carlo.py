@@ -12,6 +12,14 @@ root of the runs.
 
 Cost: `runs` distillations of `iterations`, each with the training of `repeats` networks and their pass over the data.
 The defaults on data other than digits, 100 runs, are meant for a GPU.
+
+>>> import torch
+>>> from bilp_core import load, score
+>>> train, _ = load("digits")
+>>> few = train.subset(torch.arange(100))
+>>> scores = score(few, "monte-carlo", runs=2, ratio=0.5, iterations=2, epochs=5)
+>>> scores.shape, bool((scores >= 0).all() and (scores <= 1).all())
+(torch.Size([100]), True)
 """
 
 from collections.abc import Sequence
@@ -41,6 +49,14 @@ def draw(data: ImageData, ratio: float, run: int, seed: int) -> Tensor:
 
     Consecutive runs take consecutive parts of a shuffled class, and shuffle it again when less than a part is left:
     then all its samples were drawn once if the part divides the class, all but that rest if not.
+
+    >>> import torch
+    >>> from bilp_core import load
+    >>> from bilp_core.indicators.monte_carlo import draw
+    >>> few = load("digits").train.subset(torch.arange(100))  # ten of each class
+    >>> runs = [draw(few, 0.8, run, seed=0) for run in range(5)]
+    >>> [len(drawn) for drawn in runs], torch.equal(torch.cat(runs).sort().values, torch.arange(100))
+    ([20, 20, 20, 20, 20], True)
     """
     chosen = []
     for c, count in enumerate(data.counts().tolist()):
@@ -58,6 +74,13 @@ def utilities(drawn: Sequence[Tensor], accuracies: Sequence[Tensor], labels: Ten
 
     drawn : for each run the indices it drew. accuracies : for each run the accuracy of each class, [classes].
     A sample that no run drew gets the mean over all runs.
+
+    >>> import torch
+    >>> from bilp_core.indicators.monte_carlo import utilities
+    >>> drawn = [torch.tensor([0, 3]), torch.tensor([0, 1])]
+    >>> accuracies = [torch.tensor([0.5, 0.25]), torch.tensor([1.0, 0.75])]
+    >>> utilities(drawn, accuracies, labels=torch.tensor([0, 0, 0, 1, 1])).tolist()
+    [0.75, 1.0, 0.75, 0.25, 0.5]
     """
     total = torch.zeros(len(labels), dtype=torch.float64)
     times = torch.zeros(len(labels))

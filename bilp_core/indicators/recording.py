@@ -8,7 +8,7 @@ four float32 numbers a trial and sample: at most 40 MB for 50 trials on CIFAR-10
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import torch
@@ -33,7 +33,13 @@ Statistic = Callable[[Tensor, Tensor], Tensor]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """In nats."""
+    """In nats.
+
+    >>> import torch
+    >>> from bilp_core.indicators.recording import cross_entropy
+    >>> [round(float(loss), 4) for loss in cross_entropy(torch.zeros(2, 10), torch.tensor([3, 7]))]  # ln 10
+    [2.3026, 2.3026]
+    """
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none").view(labels.shape)
 
 
@@ -82,7 +88,14 @@ def at_the_end(epochs: int, sigma: float) -> Tensor:
     """Weights [epochs] that a Gaussian filter of width `sigma` epochs, reflected at the end, gives for the last one.
 
     sigma = 0 : the last epoch alone. The filter is linear, so means over trials may be taken before or after it.
+    Raises InputError for a width that is negative or not finite.
     Source: supplement Sec. 6.4; about the last 8 epochs count at its 3 epochs.
+
+    >>> from bilp_core.indicators.recording import at_the_end
+    >>> at_the_end(4, 0).tolist()
+    [0.0, 0.0, 0.0, 1.0]
+    >>> round(float(at_the_end(50, 3.0)[-8:].sum()), 3)
+    0.992
     """
     if not 0 <= sigma < float("inf"):
         raise InputError(f"sigma = {sigma}: the filter's width in epochs must be finite, not negative")
@@ -109,13 +122,22 @@ def record(
     watches: Mapping[str, Watch],
     progress: Report | None = None,
     finished: Finished | None = None,
-) -> dict[str, Tensor]:
+) -> dict[str, Annotated[Tensor, "[trials, N]"]]:
     """Train the probe's trials and return, for each watch, the reduced statistic of each trial: [trials, N], CPU.
 
     Trials train `probe.together` at a time; a trial's numbers do not depend on the others, but for rounding. As many
     epochs are trained as the longest watch needs; since the learning rate is constant, those of a shorter watch are
     the same as without the longer. finished : takes each trial that is done; those it has are not trained again.
     Raises FloatingPointError when a trial diverges.
+
+    >>> from bilp_core import load
+    >>> from bilp_core.indicators.recording import Curve, Watch, cross_entropy, is_correct, record
+    >>> from bilp_core.nets import Probe
+    >>> train, _ = load("digits")
+    >>> watches = {"loss": Watch(2, cross_entropy, Curve), "right": Watch(3, is_correct, Curve)}
+    >>> found = record(train, Probe(trials=2, network="convnet:depth=1,width=4"), 0, watches)
+    >>> {name: list(values.shape) for name, values in found.items()}
+    {'loss': [2, 2, 1352], 'right': [2, 3, 1352]}
     """
     finished = finished or Finished()
     done = {k: found for k in range(probe.trials) if (found := finished.get(k)) is not None}
@@ -178,8 +200,22 @@ def _train(
     return {name: reduction.result().cpu() for name, reduction in reductions.items()}
 
 
-def loss_curves(data: ImageData, probe: Probe, seed: int, progress: Report | None = None) -> Tensor:
-    """Per-sample losses of every trial and epoch, [trials, epochs, N] in nats, on the CPU: 4 bytes each."""
+def loss_curves(
+    data: ImageData, probe: Probe, seed: int, progress: Report | None = None
+) -> Annotated[Tensor, "[trials, epochs, N]"]:
+    """Per-sample losses of every trial and epoch, [trials, epochs, N] in nats, on the CPU: 4 bytes each.
+
+    Raises FloatingPointError when a trial diverges.
+    Source: supplement Sec. 6.4.
+
+    >>> from bilp_core import load
+    >>> from bilp_core.indicators import loss_curves
+    >>> from bilp_core.nets import Probe
+    >>> train, _ = load("digits")
+    >>> curves = loss_curves(train, Probe(trials=2, epochs=4, batch=64, network="convnet:depth=1,width=4"), seed=0)
+    >>> curves.shape, bool(curves[:, -1].mean() < curves[:, 0].mean())
+    (torch.Size([2, 4, 1352]), True)
+    """
     return record(data, probe, seed, {"loss": Watch(probe.epochs, cross_entropy, Curve)}, progress)["loss"]
 
 
@@ -205,7 +241,16 @@ def recorded(
     choices: Mapping[str, tuple[str, ...]] | None = None,
     **options: Any,
 ) -> Recorded:
-    """An indicator of a watch. options : its own with their defaults, or other defaults for those of the probe."""
+    """An indicator of a watch. options : its own with their defaults, or other defaults for those of the probe.
+
+    >>> import torch
+    >>> from bilp_core.indicators.recording import Watch, Weighted, is_correct, recorded
+    >>> def watch(epochs):
+    ...     return Watch(epochs, is_correct, lambda: Weighted(-torch.ones(epochs)))
+    >>> learned = recorded("epochs in which a sample was correct, negative", watch, epochs=7)
+    >>> learned.options("digits")["epochs"], learned.options("digits")["trials"]
+    (7, 5)
+    """
 
     def defaults(data_name: str) -> dict[str, Any]:
         return {**probe_options(data_name), **options}

@@ -22,14 +22,34 @@ INDICATORS: dict[str, Indicator] = {
 
 
 def options_of(name: str, data_name: str = "") -> dict[str, Any]:
-    """Options of an indicator with their defaults on a data set. Raises InputError for an unknown name."""
+    """Options of an indicator with their defaults on a data set. Raises InputError for an unknown name.
+
+    data_name : `name` of the data; of one that is not known the defaults are those for any.
+
+    >>> from bilp_core.indicators import options_of
+    >>> options = options_of("loss", "digits")
+    >>> options["trials"], options["epochs"], options["sigma"]
+    (5, 30, 3.0)
+    >>> options_of("loss", "cifar10")["trials"], options_of("random")
+    (50, {})
+    """
     if name not in INDICATORS:
         raise InputError(f"indicator {name!r} is unknown; there are: {', '.join(INDICATORS)}")
     return INDICATORS[name].options(data_name)
 
 
 def resolve(name: str, data_name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of an indicator, `options` over the defaults; names, types and ranges checked."""
+    """All options of an indicator, `options` over the defaults; names, types and ranges checked.
+
+    Raises InputError for an unknown indicator or option, and for a value that is not allowed.
+
+    >>> from bilp_core.indicators import resolve
+    >>> resolve("grand", "digits", {"trials": 3})["trials"]
+    3
+    >>> resolve("margin", "digits", {"kind": "least"})
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: option kind = 'least' of indicator 'margin': must be one of margin, entropy
+    """
     settings = merged(f"indicator {name!r}", options_of(name, data_name), options)
     indicator = INDICATORS[name]
     for key, value in settings.items():

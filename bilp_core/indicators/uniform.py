@@ -1,4 +1,17 @@
-"""No knowledge of the samples: the baseline of every comparison."""
+"""No knowledge of the samples: the baseline of every comparison.
+
+Scores are uniform in [0, 1) and follow from the seed.
+Source: the criterion "Random" of the supplement, Sec. 3.
+
+>>> import torch
+>>> from bilp_core import load, score
+>>> train, _ = load("digits")
+>>> scores = score(train, "random", seed=1)
+>>> scores.shape, bool((scores < 1).all())
+(torch.Size([1352]), True)
+>>> torch.equal(scores, score(train, "random", seed=1)), torch.equal(scores, score(train, "random", seed=2))
+(True, False)
+"""
 
 import torch
 from torch import Tensor
