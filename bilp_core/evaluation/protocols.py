@@ -28,6 +28,14 @@ class Protocol:
     cutmix   : probability that a batch is mixed.
     loss     : one of `training.LOSSES`, of hard or soft labels.
     test_every : epochs between two points of the test curves; 0 tests only at the end.
+    Raises InputError, from `recipe`, for a value out of range.
+
+    >>> from bilp_core.evaluation import Protocol
+    >>> recipe = Protocol(epochs=300).recipe()
+    >>> recipe.epochs, recipe.drop_after
+    (301, 151)
+    >>> Protocol(epochs=1000, schedule="thirds").recipe().milestones
+    (666, 833)
     """
 
     epochs: int = 300
@@ -82,6 +90,15 @@ def protocol(
     ipc, factor : of the synthetic set; only those two depend on them.
     learned_lr : the step size that was distilled with the set (`meta["lr"]`), which then is the learning rate.
     Raises InputError for an unknown override, naming those there are.
+    Source: the methods' papers and code; supplement Sec. 6.3.
+
+    >>> import bilp_core
+    >>> train, _ = bilp_core.load("digits")
+    >>> judged = bilp_core.protocol("dm", train)
+    >>> judged.epochs, judged.augment, judged.schedule
+    (1000, 'color_crop_cutout_scale_rotate', 'half')
+    >>> bilp_core.protocol("dm", train, epochs=50).epochs
+    50
     """
     if method == "idc":
         base = idc_protocol(data, network, ipc, factor)
@@ -96,6 +113,14 @@ def protocol(
 
 
 def dc_strategy(data: ImageData, network: str) -> str:
+    """The augmentation that DC evaluates with. Source: its reference; on our digits, ours: as on MNIST.
+
+    >>> from bilp_core import load
+    >>> from bilp_core.evaluation.protocols import dc_strategy
+    >>> train, _ = load("digits")
+    >>> dc_strategy(train, "convnet"), dc_strategy(train, "convnet:norm=batch")
+    ('dc:crop_scale_rotate', 'dc:crop_noise')
+    """
     name, options = parse(network)
     if name == "convnet" and options.get("norm") == "batch":
         return "dc:crop_noise"
@@ -108,6 +133,16 @@ def idc_protocol(data: ImageData, network: str, ipc: int, factor: int) -> Protoc
     Without CutMix on SVHN at IPC 1 and factor 1 (with cutout then), and on MNIST and our digits at factors above 1.
     DenseNet trains 400 epochs from IPC 50 on. From 128x128 pixels on CutMix is certain and the epochs fall with the
     number of decoded images a class; the reference's photographic transforms there are not ours.
+    factor : of the formation. Source: Kim et al., ICML 2022, and their code.
+
+    >>> from bilp_core import load
+    >>> from bilp_core.evaluation.protocols import idc_protocol
+    >>> train, _ = load("digits")
+    >>> found = idc_protocol(train, "convnet", ipc=1, factor=1)
+    >>> found.epochs, found.batch, found.cutmix, found.augment
+    (1000, 64, 0.5, 'idc:color_crop_scale_rotate')
+    >>> idc_protocol(train, "convnet", ipc=1, factor=2).cutmix
+    0.0
     """
     words = ["color", "crop", "cutout", "flip", "scale", "rotate"]
     epochs, probability = 1000, 0.5
@@ -135,6 +170,14 @@ def frepo_protocol(data: ImageData, ipc: int) -> Protocol:
 
     The steps depend on the number of synthetic images; between the reference's numbers, the next one's are taken. Its
     batches are in the order of the classes, ours are shuffled.
+    Source: Zhou et al., NeurIPS 2022, and their code.
+
+    >>> from bilp_core import load
+    >>> from bilp_core.evaluation.protocols import frepo_protocol
+    >>> train, _ = load("digits")
+    >>> found = frepo_protocol(train, ipc=10)  # 100 images, one batch: 2000 steps
+    >>> found.epochs, found.loss, found.optimizer
+    (2000, 'mse', 'adam')
     """
     images, batch = ipc * data.num_classes, 500
     steps = next((steps for most, steps in FREPO_STEPS if images <= most), FREPO_STEPS[-1][1])

@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from typing import Annotated
 
 import torch
 from torch import Generator, Tensor
@@ -22,7 +23,12 @@ def _check(scores: Tensor, labels: Tensor) -> None:
 
 
 def removed(ratio: float, count: int) -> int:
-    """Samples that go from a class of `count`: floor(ratio x count), exact for decimal ratios."""
+    """Samples that go from a class of `count`: floor(ratio x count), exact for decimal ratios.
+
+    >>> from bilp_core.pruning import removed
+    >>> removed(0.29, 100), removed(0.99, 50)  # 0.29 * 100 is 28.999999999999996
+    (29, 49)
+    """
     return math.floor(ratio * count + 1e-9)
 
 
@@ -42,7 +48,9 @@ def _ranked(scores: Tensor, labels: Tensor, drop: str = "smallest") -> list[Tens
     return ranked
 
 
-def keep(scores: Tensor, labels: Tensor, ratio: float, drop: str = "largest") -> Tensor:
+def keep(
+    scores: Annotated[Tensor, "float [N]"], labels: Annotated[Tensor, "int64 [N]"], ratio: float, drop: str = "largest"
+) -> Annotated[Tensor, "int64 [kept]"]:
     """Indices that stay when the share `ratio` of every class is removed: int64, sorted.
 
     scores : [N], larger = harder. labels : int64 [N].
@@ -50,6 +58,15 @@ def keep(scores: Tensor, labels: Tensor, ratio: float, drop: str = "largest") ->
     Equal scores go in random order, the same in every call and at every ratio.
     Removal is class-wise (supplement Sec. 6.3); floor(ratio x class size) samples go, so no class is emptied.
     Raises InputError for a ratio outside [0, 1), an unknown `drop`, or a score that is not finite.
+
+    >>> import torch
+    >>> import bilp_core
+    >>> scores = torch.tensor([0.1, 0.9, 0.3, 0.2, 0.8, 0.4])
+    >>> labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    >>> bilp_core.keep(scores, labels, ratio=0.4).tolist()  # floor(0.4 x 3) = 1 of each class goes
+    [0, 2, 3, 5]
+    >>> bilp_core.keep(scores, labels, ratio=0.4, drop="smallest").tolist()
+    [1, 2, 4, 5]
     """
     _check(scores, labels)
     if not isinstance(ratio, int | float) or not 0 <= ratio < 1:
@@ -60,12 +77,21 @@ def keep(scores: Tensor, labels: Tensor, ratio: float, drop: str = "largest") ->
     return torch.cat(kept).sort().values
 
 
-def stratum(scores: Tensor, labels: Tensor, index: int, count: int = 10) -> Tensor:
+def stratum(
+    scores: Annotated[Tensor, "float [N]"], labels: Annotated[Tensor, "int64 [N]"], index: int, count: int = 10
+) -> Annotated[Tensor, "int64 [n]"]:
     """Indices of stratum `index` of `count` equal layers of each class: int64, sorted.
 
     Stratum 0 holds the smallest scores, stratum count - 1 the largest (supplement Sec. 7, whose own numbering
     contradicts itself); equal scores are in random order, as in `keep`.
     Raises InputError when a class has fewer than `count` samples.
+
+    >>> import torch
+    >>> from bilp_core.pruning import stratum
+    >>> scores = torch.tensor([0.1, 0.9, 0.3, 0.2, 0.8, 0.4])
+    >>> labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    >>> [stratum(scores, labels, index, count=3).tolist() for index in range(3)]
+    [[0, 3], [2, 5], [1, 4]]
     """
     _check(scores, labels)
     if not 0 <= index < count:

@@ -15,10 +15,13 @@ Source: main paper, definition of the ITE and its Taylor form; the closed form a
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Annotated
 
 import torch
 from torch import Generator, Tensor
-from torch.func import grad, jvp, vmap
+from torch.func import grad, vmap
+
+from .inner import derivative
 
 Distance = Callable[[list[Tensor], list[Tensor]], Tensor]
 CHUNK = 8  # samples whose cotangents are computed together: stays near the cache
@@ -32,6 +35,22 @@ class Treatments:
     stored : the synthetic images of the class as they are kept, any shape.
     ours   : their statistic, a list of tensors that still have their graph.
     each   : statistics of the N >= 2 real samples, detached: [N, ...] for each tensor of `ours`.
+    distance : (synthetic statistic, mean of the real ones), two lists of tensors, -> the loss, a scalar.
+    `VARIANTS` turn it into one number a sample; `rank_error` compares two of them.
+
+    >>> import torch
+    >>> from bilp_core.pruning import VARIANTS, Treatments
+    >>> def squared(ours, mean):
+    ...     return (ours[0] - mean[0]).square().sum()
+    >>> image = torch.zeros(2, requires_grad=True)
+    >>> real = torch.tensor([[3.0, 4.0], [-3.0, -4.0], [0.0, 0.0]])
+    >>> of = Treatments(image, [2 * image], [real], squared)  # a statistic with J = 2
+    >>> len(of), of.transposed([torch.tensor([1.0, 0.0])]).tolist()
+    (3, [2.0, 0.0])
+    >>> of.cotangents[0].tolist()  # 2 (m - p_i) / (N - 1), here with m = 0
+    [[-3.0, -4.0], [3.0, 4.0], [0.0, 0.0]]
+    >>> VARIANTS["exact"](of, torch.Generator()).tolist()
+    [10.0, 10.0, 0.0]
     """
 
     def __init__(self, stored: Tensor, ours: Sequence[Tensor], each: Sequence[Tensor], distance: Distance) -> None:
@@ -42,17 +61,17 @@ class Treatments:
     def __len__(self) -> int:
         return len(self.each[0])
 
-    def transposed(self, cotangent: Sequence[Tensor]) -> Tensor:
+    def transposed(self, cotangent: Sequence[Tensor]) -> Annotated[Tensor, "float [D]"]:
         """J^T c, flat: a direction in the space of the stored images."""
         (out,) = torch.autograd.grad(self.ours, self.stored, list(cotangent), retain_graph=True)
         return out.flatten()
 
-    def mixtures(self, weights: Tensor) -> Tensor:
+    def mixtures(self, weights: Annotated[Tensor, "float [K, N]"]) -> Annotated[Tensor, "float [K, D]"]:
         """sum_i w_i ITE_i, for each row w of `weights` [K, N]: [K, size of the images]."""
         mixed = [(weights @ c.flatten(1)).view(-1, *s.shape) for c, s in zip(self.cotangents, self.ours, strict=True)]
         return torch.stack([self.transposed(one) for one in zip(*mixed, strict=True)])
 
-    def times(self, direction: Tensor) -> list[Tensor]:
+    def times(self, direction: Annotated[Tensor, "float [D]"]) -> list[Tensor]:
         """J u for a flat direction u. J^T v is linear in v, so its derivative by v, in the direction u, is J u."""
         dummy, out = self._linear
         return list(torch.autograd.grad(out, dummy, direction.view_as(out), retain_graph=True))
@@ -87,22 +106,47 @@ class Treatments:
 
         def one(sample: list[Tensor]) -> list[Tensor]:
             shift = [(p - m) / (len(self) - 1) for p, m in zip(sample, self._mean, strict=True)]
-            return jvp(lambda target: grad(self.distance)(self._detached, target), (self._mean,), (shift,))[1]
+            return derivative(lambda target: grad(self.distance)(self._detached, target), self._mean, shift)
 
         return vmap(one, chunk_size=CHUNK)(self.each)
 
 
-def exact(of: Treatments, rng: Generator) -> Tensor:  # noqa: ARG001
-    """One vector-Jacobian product a sample."""
+def exact(of: Treatments, rng: Generator) -> Annotated[Tensor, "float [N]"]:  # noqa: ARG001
+    """One vector-Jacobian product a sample. [N]; rng is not used.
+
+    >>> import torch
+    >>> from bilp_core.pruning import Treatments
+    >>> from bilp_core.pruning.ite import exact
+    >>> def squared(ours, mean):
+    ...     return (ours[0] - mean[0]).square().sum()
+    >>> image = torch.zeros(2, requires_grad=True)
+    >>> real = torch.tensor([[3.0, 4.0], [-3.0, -4.0], [0.0, 0.0]])
+    >>> exact(Treatments(image, [2 * image], [real], squared), torch.Generator()).tolist()
+    [10.0, 10.0, 0.0]
+    """
     return torch.stack([of.transposed(one).norm() for one in zip(*of.cotangents, strict=True)])
 
 
-def taylor(of: Treatments, rng: Generator) -> Tensor:  # noqa: ARG001
-    """`exact` with c_i to first order. Equal to it for squared distances, whose slope is linear."""
+def taylor(of: Treatments, rng: Generator) -> Annotated[Tensor, "float [N]"]:  # noqa: ARG001
+    """`exact` with c_i to first order. Equal to it for squared distances, whose slope is linear. [N]; rng is not used.
+
+    Source: main paper (Taylor approximation); in closed form, ours.
+
+    >>> import torch
+    >>> from bilp_core.pruning import Treatments
+    >>> from bilp_core.pruning.ite import exact, taylor
+    >>> def squared(ours, mean):
+    ...     return (ours[0] - mean[0]).square().sum()
+    >>> image = torch.zeros(2, requires_grad=True)
+    >>> real = torch.tensor([[3.0, 4.0], [-3.0, -4.0], [0.0, 0.0]])
+    >>> of = Treatments(image, [2 * image], [real], squared)
+    >>> torch.allclose(taylor(of, torch.Generator()), exact(of, torch.Generator()))
+    True
+    """
     return torch.stack([of.transposed(one).norm() for one in zip(*of.linear_cotangents, strict=True)])
 
 
-def sketch(of: Treatments, rng: Generator, rank: int = RANK) -> Tensor:
+def sketch(of: Treatments, rng: Generator, rank: int = RANK) -> Annotated[Tensor, "float [N]"]:
     """Norms inside the span of `rank` directions, and an estimate of what lies outside.
 
     The leading directions V of all c_i (eigenvectors of their Gram matrix) go through J^T and give an orthonormal
@@ -112,6 +156,19 @@ def sketch(of: Treatments, rng: Generator, rank: int = RANK) -> Tensor:
     The tensors of c_i (layers) count in the Gram matrix by what J^T makes of them, which one random J z tells:
     E <(J z)_l, c_il>^2 = |J_l^T c_il|^2. Under a trained network the last layer has the largest c_i and hardly moves
     the images. 2 x rank + 2 products in all instead of N; where that is no gain, `exact` is taken instead.
+    Returns [N]. Source: ours.
+
+    >>> import torch
+    >>> from bilp_core.pruning import Treatments, rank_error
+    >>> from bilp_core.pruning.ite import exact, sketch
+    >>> def squared(ours, mean):
+    ...     return (ours[0] - mean[0]).square().sum()
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> image = torch.zeros(20, requires_grad=True)
+    >>> real = torch.randn(64, 20, generator=rng) * 2.0 ** -torch.arange(20)  # a few directions hold most of them
+    >>> of = Treatments(image, [2 * image], [real], squared)
+    >>> rank_error(exact(of, rng), sketch(of, rng, rank=4)) < 0.01
+    True
     """
     if 2 * rank + 2 >= len(of):
         return exact(of, rng)
@@ -135,24 +192,64 @@ def sketch(of: Treatments, rng: Generator, rank: int = RANK) -> Tensor:
     return (inside + gain * rest).sqrt()
 
 
-def probes(of: Treatments, rng: Generator, count: int = 32) -> Tensor:
-    """Root mean square of the ITE along `count` random normal directions: E <J z, c_i>^2 = |ITE_i|^2."""
+def probes(of: Treatments, rng: Generator, count: int = 32) -> Annotated[Tensor, "float [N]"]:
+    """Root mean square of the ITE along `count` random normal directions: E <J z, c_i>^2 = |ITE_i|^2.
+
+    Returns [N]. Source: ours.
+
+    >>> import torch
+    >>> from bilp_core.pruning import Treatments
+    >>> from bilp_core.pruning.ite import exact, probes
+    >>> def squared(ours, mean):
+    ...     return (ours[0] - mean[0]).square().sum()
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> image = torch.zeros(2, requires_grad=True)
+    >>> of = Treatments(image, [2 * image], [torch.randn(5, 2, generator=rng)], squared)
+    >>> off = probes(of, rng, count=1000) / exact(of, rng) - 1
+    >>> bool(off.abs().max() < 0.15)
+    True
+    """
     shape = (count, of.stored.numel())
     directions = torch.randn(shape, generator=rng, device=rng.device).to(of.stored)
     return _components(of, directions).norm(dim=1) / count**0.5
 
 
-def projection(of: Treatments, rng: Generator) -> Tensor:  # noqa: ARG001
+def projection(of: Treatments, rng: Generator) -> Annotated[Tensor, "float [N]"]:  # noqa: ARG001
     """|<ITE_i, meta-gradient>|, the latter of length 1: one product each way, the paper's single HVP.
 
     It sees how much of the meta-gradient a sample carries, not what it does across it.
+    Returns [N]; rng is not used. Source: main paper, as we read its Hessian-vector form.
+
+    >>> import torch
+    >>> from bilp_core.pruning import Treatments
+    >>> from bilp_core.pruning.ite import exact, projection
+    >>> def squared(ours, mean):
+    ...     return (ours[0] - mean[0]).square().sum()
+    >>> image = torch.zeros(2, requires_grad=True)
+    >>> real = torch.tensor([[5.0, 0.0], [1.0, 3.0], [3.0, -3.0]])  # their mean, and so the meta-gradient, is along x
+    >>> of = Treatments(image, [image * 1], [real], squared)
+    >>> [round(float(value), 3) for value in projection(of, torch.Generator())]
+    [2.0, 2.0, 0.0]
+    >>> [round(float(value), 3) for value in exact(of, torch.Generator())]
+    [2.0, 3.606, 3.0]
     """
     meta = of.transposed(of.slope)
     return _components(of, meta[None] / meta.norm().clamp_min(1e-30))[:, 0].abs()
 
 
-def cotangent_norm(of: Treatments, rng: Generator) -> Tensor:  # noqa: ARG001
-    """|c_i|: leaves J out, so it needs no pass through the synthetic images."""
+def cotangent_norm(of: Treatments, rng: Generator) -> Annotated[Tensor, "float [N]"]:  # noqa: ARG001
+    """|c_i|: leaves J out, so it needs no pass through the synthetic images. [N]; rng is not used. Source: ours.
+
+    >>> import torch
+    >>> from bilp_core.pruning import Treatments
+    >>> from bilp_core.pruning.ite import cotangent_norm
+    >>> def squared(ours, mean):
+    ...     return (ours[0] - mean[0]).square().sum()
+    >>> image = torch.zeros(2, requires_grad=True)
+    >>> real = torch.tensor([[3.0, 4.0], [-3.0, -4.0], [0.0, 0.0]])
+    >>> cotangent_norm(Treatments(image, [2 * image], [real], squared), torch.Generator()).tolist()
+    [5.0, 5.0, 0.0]
+    """
     return torch.stack([part.flatten(1).square().sum(1) for part in of.cotangents]).sum(0).sqrt()
 
 
@@ -178,6 +275,14 @@ def leave_one_out(loss: Callable[[Tensor], Tensor], stored: Tensor, count: int) 
     """The definition, by force: L2 norm of the meta-gradient's change when a sample is left out, [count].
 
     loss : indices of the samples that take part -> the loss with its graph, computed from the images anew.
+    Source: main paper, definition of the ITE.
+
+    >>> import torch
+    >>> from bilp_core.pruning.ite import leave_one_out
+    >>> image = torch.zeros(2, requires_grad=True)
+    >>> real = torch.tensor([[3.0, 4.0], [-3.0, -4.0], [0.0, 0.0]])
+    >>> leave_one_out(lambda picks: (2 * image - real[picks].mean(0)).square().sum(), image, count=3).tolist()
+    [10.0, 10.0, 0.0]
     """
     everyone = torch.arange(count)
 
@@ -188,10 +293,17 @@ def leave_one_out(loss: Callable[[Tensor], Tensor], stored: Tensor, count: int) 
     return torch.stack([(with_all - meta_gradient(everyone[everyone != i])).norm() for i in range(count)])
 
 
-def rank_error(exact: Tensor, approximate: Tensor) -> float:
+def rank_error(exact: Annotated[Tensor, "[N]"], approximate: Annotated[Tensor, "[N]"]) -> float:
     """1 / (N (N - 1)) sum |r_i - r'_i| over the ranks of N >= 2 values in two versions (supplement Sec. 2).
 
     0 for the same order, about 1/3 for an unrelated one.
+
+    >>> import torch
+    >>> from bilp_core.pruning import rank_error
+    >>> rank_error(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([10.0, 20.0, 30.0, 40.0]))
+    0.0
+    >>> rank_error(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([1.0, 2.0, 4.0, 3.0]))  # 2 / (4 x 3)
+    0.16666666666666666
     """
     count = len(exact)
     ranks = [values.argsort().argsort() for values in (exact, approximate)]

@@ -1,6 +1,7 @@
 """Multi-formation: one stored image stands for several, cut out of it and magnified (Kim et al., ICML 2022)."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,17 @@ class Formation:
 
     decode : 'single' uses f alone; 'multi' all factors from 1 to f; 'bound' gives as many images as possible the
              factor f, then f - 1, ..., so that a class has at most 128.
+    Raises InputError for a factor or a decoder that there is not.
+    Source: IDC (Kim et al., ICML 2022), its code for the decoders.
+
+    >>> import torch
+    >>> from bilp_core.synthetic import Formation
+    >>> stored = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> images, origin = Formation(factor=2).decoded(stored, fill=torch.zeros(1))
+    >>> tuple(images.shape), origin.tolist()
+    ((12, 1, 8, 8), [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2])
+    >>> len(Formation(factor=2, decode="multi").decoded(stored, fill=torch.zeros(1))[0])
+    15
     """
 
     factor: int = 1
@@ -29,7 +41,9 @@ class Formation:
         if self.decode not in DECODERS:
             raise InputError(f"decode = {self.decode!r}: must be one of {', '.join(DECODERS)}")
 
-    def decoded(self, stored: Tensor, fill: Tensor) -> tuple[Tensor, Tensor]:
+    def decoded(
+        self, stored: Annotated[Tensor, "float32 [n, C, H, W]"], fill: Annotated[Tensor, "[C]"]
+    ) -> tuple[Annotated[Tensor, "float32 [m, C, H, W]"], Annotated[Tensor, "int64 [m]"]]:
         """Images [m, C, H, W] that the stored ones of a class, [n, C, H, W], stand for, and the index in 0..n-1 of
         the one each comes from, int64 [m].
 
@@ -76,7 +90,16 @@ def _parts(images: Tensor, factor: int, fill: Tensor) -> Tensor:
 
 
 def mixed(images: Tensor, factor: int) -> Tensor:
-    """The start 'mix': [factor^2 n, C, H, W] shrunk (nearest pixel) and put together, part by part, to [n, ...]."""
+    """The start 'mix': [factor^2 n, C, H, W] shrunk (nearest pixel) and put together, part by part, to [n, ...].
+
+    Source: IDC's code.
+
+    >>> import torch
+    >>> from bilp_core.synthetic.formation import mixed
+    >>> four = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 2, 2)
+    >>> mixed(four, factor=2).tolist()
+    [[[[0.0, 1.0], [2.0, 3.0]]]]
+    """
     sizes = [[side // factor + (i < side % factor) for i in range(factor)] for side in images.shape[-2:]]
     cells = iter(images.chunk(factor**2))
     rows = [torch.cat([F.interpolate(next(cells), size=(h, w)) for w in sizes[1]], -1) for h in sizes[0]]

@@ -17,7 +17,17 @@ def initial(data: ImageData, ipc: int, init: str, rng: Generator, *, network: st
 
     init : 'noise' N(0, 1) in normalised space; 'real' random samples; 'herd' the samples that herding picks on
     the features of one network trained on `data`. Labels are hard, in class order.
+    network : whose features herding stands on. rng : on the device of the data.
     Raises InputError for an unknown init, or a class with fewer than `ipc` samples where real ones are needed.
+    Source: supplement Sec. 3.1 (Table 4) names the three; how the network for herding is trained is ours.
+
+    >>> import torch
+    >>> from bilp_core import load
+    >>> from bilp_core.synthetic import initial
+    >>> train, _ = load("digits")
+    >>> start = initial(train, ipc=2, init="real", rng=torch.Generator().manual_seed(0))
+    >>> tuple(start.images.shape), start.labels[:6].tolist()
+    ((20, 1, 8, 8), [0, 0, 1, 1, 2, 2])
     """
     if init not in INITS:
         raise InputError(f"init = {init!r}: must be one of {', '.join(INITS)}")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from PIL import Image
@@ -20,7 +20,12 @@ FORMAT = "bilp-synthetic-1"
 
 
 def middle_grey(mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """[C]: a pixel of 0.5 in normalised space, with which decoding pads."""
+    """[C]: a pixel of 0.5 in normalised space, with which decoding pads. mean, std : per channel, of pixels in [0, 1].
+
+    >>> from bilp_core.synthetic import middle_grey
+    >>> middle_grey(mean=(0.5, 0.25), std=(0.25, 0.25)).tolist()
+    [0.0, 1.0]
+    """
     return (0.5 - torch.tensor(mean)) / torch.tensor(std)
 
 
@@ -32,10 +37,21 @@ class SyntheticSet:
     mean, std : per channel, of pixels in [0, 1]. meta : how it was made, JSON values only.
     formation : how many training images each stored one stands for.
     whitening : that of the data it was made of, if any; test data then is whitened by it, too.
+
+    >>> import torch
+    >>> from bilp_core import SyntheticSet
+    >>> images, labels = torch.zeros(2, 1, 8, 8), torch.tensor([0, 1])
+    >>> made = SyntheticSet(images, labels, ("cat", "dog"), mean=(0.5,), std=(0.25,), meta={"method": "none"})
+    >>> made.pixels().unique().tolist(), made.grid(least=16).size
+    ([128], (20, 38))
+    >>> made.save("set.safetensors")
+    >>> again = SyntheticSet.load("set.safetensors")
+    >>> torch.equal(again.images, images), again.classes, again.meta
+    (True, ('cat', 'dog'), {'method': 'none'})
     """
 
-    images: Tensor
-    labels: Tensor
+    images: Annotated[Tensor, "float32 [M, C, H, W]"]
+    labels: Annotated[Tensor, "int64 [M] or float32 [M, classes]"]
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -44,11 +60,13 @@ class SyntheticSet:
     whitening: Map | None = None
 
     @property
-    def hard_labels(self) -> Tensor:
+    def hard_labels(self) -> Annotated[Tensor, "int64 [M]"]:
         """int64 [M]: the class of each image; of soft labels the likeliest."""
         return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
 
-    def materialise(self) -> tuple[Tensor, Tensor]:
+    def materialise(
+        self,
+    ) -> tuple[Annotated[Tensor, "float32 [m, C, H, W]"], Annotated[Tensor, "int64 [m] or float32 [m, classes]"]]:
         """Images and labels to train on: decoded class by class where one stored image stands for several."""
         if self.formation.factor == 1:
             return self.images, self.labels
@@ -61,7 +79,7 @@ class SyntheticSet:
             labels.append(self.labels[hard == c][origin])
         return torch.cat(images), torch.cat(labels)
 
-    def pixels(self) -> Tensor:
+    def pixels(self) -> Annotated[Tensor, "uint8 [M, C, H, W]"]:
         """uint8 [M, C, H, W], clipped: natural images for showing, not for training."""
         if self.whitening:
             natural = self.whitening.invert(self.images.detach())
