@@ -18,6 +18,13 @@ def facility_location(similarity: np.ndarray) -> np.ndarray:
                  smaller index goes first; rows that gain nothing any more follow by their index.
     A gain can only fall as more is chosen, so one that still tops the old gains of the others needs no comparison
     with their new ones (the lazy greedy of Minoux 1978): about ten evaluations a row instead of n.
+    Raises InputError for a matrix that is not square, empty, not finite, or negative somewhere.
+
+    >>> import numpy as np
+    >>> from bilp_core.coresets import facility_location
+    >>> place = np.array([0.0, 1.0, 2.0, 3.0, 9.0])
+    >>> facility_location(9 - np.abs(place[:, None] - place)).tolist()  # the middle one, then the far one
+    [2, 4, 0, 1, 3]
     """
     if similarity.ndim != 2 or similarity.shape[0] != similarity.shape[1] or not len(similarity):
         raise InputError(f"similarity is {list(similarity.shape)}: must be [n, n], not empty")
@@ -48,6 +55,15 @@ def craig(layer: LastLayer, gradient: str = "logits", progress: Callable[[int], 
     Similarity is the largest distance of the class minus the Euclidean distance between two gradients. With one
     similarity matrix over all classes, zero between them, the order in each class would be the same: the sum falls
     apart, and classes only share out how many they take, which class-wise pruning fixes.
+    Raises InputError for another gradient. Source: Mirzasoleiman et al., ICML 2020.
+
+    >>> import torch
+    >>> from bilp_core.coresets import LastLayer, craig
+    >>> right = torch.tensor([0.1, 0.3, 0.4, 0.45, 0.95])  # the probability of the true class
+    >>> logits = torch.stack([right, 1 - right], 1).log()
+    >>> layer = LastLayer(torch.zeros(5, 7), logits, labels=torch.zeros(5, dtype=torch.int64))
+    >>> [order.tolist() for order in craig(layer)]
+    [[2, 4, 0, 1, 3]]
     """
     orders = []
     for members in layer.classes():

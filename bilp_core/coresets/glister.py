@@ -13,7 +13,15 @@ SCOPES = ("all", "class")
 
 
 def check_glister(rounds: int, scope: str, gradient: str) -> None:
-    """Raises InputError for what `glister` does not take."""
+    """Raises InputError for what `glister` does not take.
+
+    >>> from bilp_core.coresets import check_glister
+    >>> check_glister(rounds=1000, scope="all", gradient="layer")
+    >>> check_glister(rounds=1000, scope="half", gradient="layer")
+    Traceback (most recent call last):
+        ...
+    bilp_core.errors.InputError: scope = 'half': must be one of all, class
+    """
     if rounds < 1:
         raise InputError(f"rounds = {rounds}: must be at least 1")
     if scope not in SCOPES:
@@ -39,6 +47,16 @@ def taylor_greedy(
                From n on it is the plain greedy.
     gradient : 'layer', of weights and biases, or 'logits', of the biases alone.
     progress : called with (taken, n).
+    Raises InputError for settings out of range, and where nothing is to choose from or held out.
+    Source: Killamsetty et al., AAAI 2021, the Taylor form of their greedy.
+
+    >>> import torch
+    >>> from bilp_core.coresets import LastLayer, taylor_greedy
+    >>> even = torch.zeros(3, 2)  # logits of a network that knows nothing
+    >>> train = LastLayer(torch.tensor([[1.0], [3.0], [2.0]]), even, torch.tensor([0, 0, 1]))
+    >>> held_out = LastLayer(torch.tensor([[2.0]]), even[:1], torch.tensor([0]))
+    >>> taylor_greedy(train, held_out, eta=0.01).tolist()  # <e_i, e> (<h_i, h> + 1) = 1.5, 3.5, -2.5
+    [1, 0, 2]
     """
     check_glister(rounds, "all", gradient)
     if not len(train) or not len(validation):
@@ -96,6 +114,15 @@ def glister(
             then has its samples in the order of that one selection. 'class', one for each class, for the loss on
             the held-out samples of that class (on its own ones where none is held out).
     The others as in `taylor_greedy`; progress is called with (taken, samples in all).
+    Raises InputError for settings out of range. Source: Killamsetty et al., AAAI 2021; the scope 'class' is ours.
+
+    >>> import torch
+    >>> from bilp_core.coresets import LastLayer, glister
+    >>> even = torch.zeros(4, 2)
+    >>> train = LastLayer(torch.tensor([[1.0], [3.0], [2.0], [4.0]]), even, torch.tensor([0, 0, 1, 1]))
+    >>> held_out = LastLayer(torch.tensor([[2.0], [2.0]]), even[:2], torch.tensor([0, 1]))
+    >>> [order.tolist() for order in glister(train, held_out, eta=0.01, scope="class")]
+    [[1, 0], [3, 2]]
     """
     check_glister(rounds, scope, gradient)
     if scope == "all":

@@ -27,6 +27,14 @@ def matching_pursuit(
     pursuit with products + lam I. The chosen vectors are orthogonalised one by one (a pivoted Cholesky
     factorisation, row t of `basis` holding all vectors' parts along the t-th): a step costs one product of a
     vector with what is there of `basis`, and no system is ever solved.
+    Raises InputError for products that are not square or empty, a count out of range, or other picks.
+    Source: Killamsetty et al., ICML 2021; the factorisation is ours.
+
+    >>> import torch
+    >>> from bilp_core.coresets import matching_pursuit
+    >>> vectors = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]])
+    >>> matching_pursuit(vectors @ vectors.T, count=2, lam=0.0).tolist()  # most along the sum (4, 5), then the rest
+    [2, 1]
     """
     n = len(products)
     if products.shape != (n, n) or not n:
@@ -62,12 +70,21 @@ def matching_pursuit(
 
 
 def check_picks(picks: str) -> None:
+    """Raises InputError for what is not one of `PICKS`."""
     if picks not in PICKS:
         raise InputError(f"picks = {picks!r}: must be one of {', '.join(PICKS)}")
 
 
 def check_gradmatch(budget: float, picks: str, gradient: str) -> None:
-    """Raises InputError for what `gradmatch` does not take."""
+    """Raises InputError for what `gradmatch` does not take.
+
+    >>> from bilp_core.coresets import check_gradmatch
+    >>> check_gradmatch(budget=0.7, picks="positive", gradient="layer")
+    >>> check_gradmatch(budget=70, picks="positive", gradient="layer")
+    Traceback (most recent call last):
+        ...
+    bilp_core.errors.InputError: budget = 70: the share of a class to take must be in (0, 1]
+    """
     if not 0 < budget <= 1:
         raise InputError(f"budget = {budget}: the share of a class to take must be in (0, 1]")
     check_picks(picks)
@@ -91,6 +108,14 @@ def gradmatch(
     progress : called with the number of classes done. For the others see `matching_pursuit`.
     A whole data set at once would need the products of all pairs of samples; class by class, as here, is the
     paper's own approximation.
+    Raises InputError for settings out of range. Source: Killamsetty et al., ICML 2021.
+
+    >>> import torch
+    >>> from bilp_core.coresets import LastLayer, gradmatch
+    >>> features = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0], [1.0, 1.0]])
+    >>> layer = LastLayer(features, logits=torch.zeros(4, 2), labels=torch.tensor([0, 0, 0, 1]))
+    >>> [order.tolist() for order in gradmatch(layer, budget=0.5)]  # up to two of the first class, one of the second
+    [[2, 1], [3]]
     """
     check_gradmatch(budget, picks, gradient)
     orders = []

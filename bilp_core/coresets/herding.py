@@ -1,16 +1,23 @@
 """Herding: samples whose mean follows the mean of all (Welling 2009; iCaRL 2017)."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from ..errors import InputError
 
 
-def herding(features: Tensor, count: int) -> Tensor:
+def herding(features: Annotated[Tensor, "float [N, E]"], count: int) -> Annotated[Tensor, "int64 [count]"]:
     """The `count` rows whose running mean follows the mean of all: int64 [count], in the order chosen.
 
     features : [N, E] of one class. At each turn the row is taken that brings the mean of the chosen nearest to
     the mean of all. Raises InputError when count is not in 1..N.
+
+    >>> import torch
+    >>> from bilp_core.coresets import herding
+    >>> herding(torch.tensor([[0.0], [1.0], [5.0]]), count=2).tolist()  # means so far: 1, 3; the mean of all is 2
+    [1, 2]
     """
     if not 1 <= count <= len(features):
         raise InputError(f"herding {count} of {len(features)} samples: must be from 1 to {len(features)}")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -21,11 +22,23 @@ class LastLayer:
     The gradient of a sample's cross-entropy by the layer's weights and biases is e_i (h_i, 1)^T, where h_i are the
     features and e_i = softmax(logits) - onehot(label). So two of them have the inner product <e_i, e_j> (<h_i, h_j>
     + 1), and no N x C (E + 1) matrix is needed.
+    Raises InputError for shapes that do not fit, FloatingPointError for values that are not finite.
+    Source: as CRAIG, GradMatch and GLISTER take them; the form of their products is ours.
+
+    >>> import torch
+    >>> from bilp_core.coresets import LastLayer
+    >>> layer = LastLayer(torch.eye(3), logits=torch.zeros(3, 2), labels=torch.tensor([0, 0, 1]))
+    >>> layer.errors.tolist()
+    [[-0.5, 0.5], [-0.5, 0.5], [0.5, -0.5]]
+    >>> [members.tolist() for members in layer.classes()]
+    [[0, 1], [2]]
+    >>> layer.gram(torch.tensor([0, 1])).tolist()  # 0.5 times <h_i, h_j> + 1
+    [[1.0, 0.5], [0.5, 1.0]]
     """
 
-    features: Tensor
-    logits: Tensor
-    labels: Tensor
+    features: Annotated[Tensor, "float [N, E]"]
+    logits: Annotated[Tensor, "float [N, C]"]
+    labels: Annotated[Tensor, "int64 [N]"]
 
     def __post_init__(self) -> None:
         for name in ("features", "logits"):
@@ -39,7 +52,7 @@ class LastLayer:
         return len(self.labels)
 
     @cached_property
-    def errors(self) -> Tensor:
+    def errors(self) -> Annotated[Tensor, "float [N, C]"]:
         """softmax - onehot, [N, C]: the gradients of the losses by the logits."""
         return self.logits.softmax(1) - one_hot(self.labels, self.logits.shape[1])
 
@@ -50,7 +63,9 @@ class LastLayer:
         """Indices of the samples of each class that has any, ascending."""
         return [(self.labels == c).nonzero().flatten() for c in self.labels.unique()]
 
-    def gram(self, members: Tensor, gradient: str = "layer") -> Tensor:
+    def gram(
+        self, members: Annotated[Tensor, "int64 [n]"], gradient: str = "layer"
+    ) -> Annotated[Tensor, "float64 [n, n]"]:
         """Inner products between the gradients of the samples `members` of one class: float64 [n, n].
 
         gradient : 'layer', of all weights and biases; 'class', of those of the output of the class alone (the
@@ -70,5 +85,14 @@ class LastLayer:
 
 
 def check_gradient(gradient: str, allowed: tuple[str, ...] = GRADIENTS) -> None:
+    """Raises InputError for what is not `allowed`.
+
+    >>> from bilp_core.coresets import check_gradient
+    >>> check_gradient("layer")
+    >>> check_gradient("weights")
+    Traceback (most recent call last):
+        ...
+    bilp_core.errors.InputError: gradient = 'weights': must be one of layer, class, logits
+    """
     if gradient not in allowed:
         raise InputError(f"gradient = {gradient!r}: must be one of {', '.join(allowed)}")
