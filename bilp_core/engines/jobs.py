@@ -17,13 +17,30 @@ _report: Report | None = None  # where this process's running job sends its prog
 
 
 def report(done: int, total: int, note: str = "") -> None:
-    """Called by a job: pass its progress to the `on_progress` it was submitted with."""
+    """Called by a job: pass its progress to the `on_progress` it was submitted with.
+
+    done, total : in any unit. note : a few words for people.
+
+    >>> from bilp_core.engines import InlineEngine, report
+    >>> def job():
+    ...     report(1, 2, "half of it")
+    >>> InlineEngine().submit(job, on_progress=lambda *news: print(news)).result()
+    (1, 2, 'half of it')
+    """
     if _report is not None:
         _report(done, total, note)
 
 
 class InlineEngine:
-    """Runs each job in this process, at once: for debugging and tests."""
+    """Runs each job in this process, at once: for debugging and tests. See `Engine`.
+
+    >>> from bilp_core.engines import InlineEngine
+    >>> engine = InlineEngine()
+    >>> engine.submit(max, ([3, 5],)).result()
+    5
+    >>> engine.submit(max, ([],)).exception() is None  # what a job raises is its result
+    False
+    """
 
     slots = 1
 

@@ -24,6 +24,14 @@ class LocalEngine(Pool):
     Workers are fresh interpreters (not forks, and the caller's main module is not imported again), so
     it works from scripts without a main guard and from notebooks. They start with the first job, stay
     for the next, and end with this process however it ends.
+    Raises InputError for slots that are no whole number from 1.
+
+    >>> from bilp_core.engines import LocalEngine
+    >>> with LocalEngine(slots=2) as engine:
+    ...     futures = [engine.submit("math.sqrt", (number,)) for number in (4, 9, 16)]
+    ...     roots = [future.result() for future in futures]
+    >>> roots
+    [2.0, 3.0, 4.0]
     """
 
     retries = 1  # a second death is hardly chance: too little memory, or a fault in the code

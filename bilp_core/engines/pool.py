@@ -11,7 +11,16 @@ from .jobs import Function, pack
 
 
 class WorkerDied(RuntimeError):
-    """The process that ran a job ended in the middle of it, or before it took it up (not `started`)."""
+    """The process that ran a job ended in the middle of it, or before it took it up (not `started`).
+
+    >>> from bilp_core.engines import LocalEngine, WorkerDied
+    >>> with LocalEngine(slots=1) as engine:
+    ...     try:
+    ...         engine.submit("os._exit", (3,)).result()
+    ...     except WorkerDied as death:
+    ...         print(death)
+    its worker process ended in the middle of it with exit status 3 (tried 2 times)
+    """
 
     def __init__(self, why: str, started: bool = True) -> None:
         super().__init__(why)
@@ -19,7 +28,15 @@ class WorkerDied(RuntimeError):
 
 
 class Engine(Protocol):
-    """The seam behind which this process, local ones or a cluster run jobs."""
+    """The seam behind which this process, local ones or a cluster run jobs.
+
+    function : itself, or its name with its module; then only the worker imports it. slots : jobs at a time.
+
+    >>> from bilp_core.engines import engine
+    >>> future = engine("inline").submit("math.hypot", (3, 4))
+    >>> future.result()
+    5.0
+    """
 
     slots: int
 
@@ -62,6 +79,25 @@ class Pool:
 
     An exception that a job raises is the job's result. A job whose worker died is done again by the next worker
     that is free, `retries` times at most; the other jobs do not notice. What a worker is, subclasses say.
+    Raises InputError for a function that workers cannot import.
+
+    >>> import pickle
+    >>> from bilp_core.engines import Pool
+    >>> from bilp_core.engines.jobs import outcome, perform
+    >>> class Here:  # a worker without a process of its own
+    ...     start = ready = kill = lambda self: None
+    ...     def run(self, job):
+    ...         replies = []
+    ...         perform(pickle.loads(job.packed), replies.append)
+    ...         return outcome(*pickle.loads(replies[-1]))
+    >>> class Alone(Pool):
+    ...     slots, retries = 1, 0
+    ...     def _worker(self, slot):
+    ...         return Here()
+    >>> with Alone() as engine:
+    ...     root = engine.submit("math.sqrt", (9,)).result()
+    >>> root
+    3.0
     """
 
     slots: int

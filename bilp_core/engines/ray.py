@@ -76,6 +76,15 @@ def places(machines: Sequence[Mapping[str, float]]) -> tuple[int, dict[str, floa
 
     machines : the resources of each, as Ray gives them: "GPU" and "CPU", absent for none.
     The least share that a machine can give is the share of all, so that any machine can take any job.
+    Raises InputError where there is neither a GPU nor a CPU.
+
+    >>> import os
+    >>> from bilp_core.engines.ray import places
+    >>> places([{"CPU": 16, "GPU": 2}, {"CPU": 4}])  # a job a GPU, with 8 cores each; the other machine is left out
+    (2, {'num_gpus': 1.0, 'num_cpus': 1.0}, 8)
+    >>> os.environ["BILP_DEVICE"] = "cpu"
+    >>> places([{"CPU": 16, "GPU": 2}, {"CPU": 4}])  # the least share, of one core, is the share of all
+    (20, {'num_gpus': 0, 'num_cpus': 1.0}, 1)
     """
     with_gpus = [m for m in machines if m.get("GPU", 0) >= 1]
     if with_gpus and os.environ.get("BILP_DEVICE") != "cpu":

@@ -15,7 +15,16 @@ from ..errors import InputError
 
 
 def device() -> str:
-    """$BILP_DEVICE (cpu or cuda), or the GPU if there is one; prepared for $BILP_SPEED."""
+    """$BILP_DEVICE (cpu or cuda), or the GPU if there is one; prepared for $BILP_SPEED.
+
+    Raises InputError for another word, and for cuda where there is no GPU.
+
+    >>> import os
+    >>> from bilp_core.trials import device
+    >>> os.environ["BILP_DEVICE"] = "cpu"
+    >>> device()
+    'cpu'
+    """
     import torch
 
     from ..nets import speed
@@ -31,7 +40,15 @@ def device() -> str:
 
 
 def provenance(place: str) -> dict[str, Any]:
-    """Device, date (UTC), versions, commit and $BILP_SPEED: what a number has to carry."""
+    """Device, date (UTC), versions, commit and $BILP_SPEED: what a number has to carry.
+
+    place : as `device` gives it.
+
+    >>> from bilp_core.trials import provenance
+    >>> made = provenance("cpu")
+    >>> list(made), list(made["versions"])
+    (['device', 'date', 'versions', 'commit', 'speed'], ['bilp_core', 'python', 'torch'])
+    """
     import torch
 
     from ..nets import speed
@@ -58,7 +75,14 @@ def _cpu() -> str:
 
 @lru_cache(maxsize=1)
 def commit() -> str:
-    """The commit of the checkout this library runs from, with '-dirty' if changed; its version elsewhere."""
+    """The commit of the checkout this library runs from, with '-dirty' if changed; its version elsewhere.
+
+    Found once a process.
+
+    >>> from bilp_core.trials import commit
+    >>> 0 < len(commit()) and commit() == commit()
+    True
+    """
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return __version__

@@ -27,7 +27,7 @@ from ..errors import InputError
 from ..utils.progress import Progress
 from .store import Store
 from .table import frame
-from .trial import Trial, describe, folder_stamp
+from .trial import Trial, describe, folder_stamp, forget_folders
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,18 @@ WORK = "bilp_core.trials.work."  # named, not imported: only workers need torch
 
 
 class TrialsFailed(RuntimeError):
-    """Some trials failed; the others are finished and stored. `failures`: (trial, error) pairs."""
+    """Some trials failed; the others are finished and stored. `failures`: (trial, error) pairs.
+
+    >>> from bilp_core.trials import Trial, TrialsFailed, run
+    >>> def broken(trial, store):
+    ...     raise FloatingPointError("the loss is nan")
+    >>> try:
+    ...     run([Trial("digits", seed=4)], "records", engine="inline", progress=False, execute=broken)
+    ... except TrialsFailed as failed:
+    ...     print(failed)
+    1 of 1 trials failed; the others are stored.
+      data=digits seed=4: FloatingPointError: the loss is nan
+    """
 
     def __init__(self, failures: Sequence[tuple[Trial, BaseException]], total: int) -> None:
         self.failures = list(failures)
@@ -61,8 +72,20 @@ def run(
     execute : for tests: function(trial, path of the store) that stores and returns a record, in place of the work.
     A failed trial does not stop the others. Raises InputError before anything runs if a setting cannot work,
     TrialsFailed at the end if any failed; with `allow_failures` it warns and returns the rows there are.
+
+    >>> from bilp_core.trials import grid, run
+    >>> tiny = dict(network="convnet:depth=1,width=4", options={"iterations": 2}, evaluation={"epochs": 2}, repeats=2)
+    >>> asked = grid(data="digits", method="dm", ratio=[0, 0.5], **tiny)
+    >>> records = run(asked, "records", engine="inline", progress=False)
+    >>> records[["method", "ratio", "kept"]].values.tolist()
+    [['dm', 0.0, 1352], ['dm', 0.5, 679]]
+    >>> [len(accuracies) for accuracies in records["accuracies"]]  # of two networks each
+    [2, 2]
+    >>> run(asked, "records", engine="inline", progress=False).equals(records)  # read from the store
+    True
     """
     store = store if isinstance(store, Store) else Store(store)
+    forget_folders()
     unique = {trial.key: trial for trial in trials}
     found = {key: record for key, trial in unique.items() if (record := store.get(trial)) is not None}
     pending = [trial for key, trial in unique.items() if key not in found]
@@ -106,6 +129,7 @@ def check_machine(mark: str, folders: Mapping[str, str]) -> None:
             f"the store {Path(mark).parent} is not the same folder on {platform.node()}: "
             "name one that all machines share ($BILP_STORE)"
         )
+    forget_folders()
     for folder, stamp in folders.items():
         if folder_stamp(folder) != stamp:
             raise InputError(

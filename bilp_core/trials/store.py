@@ -24,6 +24,16 @@ class Store:
     """A folder: records/<key>.json, scores/<key>.npz, experts/<key>/, synthetic/<key>.safetensors.
 
     $BILP_STORE or "records".
+
+    >>> from bilp_core.trials import Store, Trial
+    >>> store, trial = Store("records"), Trial("digits")
+    >>> store.get(trial) is None
+    True
+    >>> store.put({"key": trial.key, "accuracies": [0.5, 0.75]})
+    >>> store.get(trial)["accuracies"]
+    [0.5, 0.75]
+    >>> store.record_path(trial.key).parent.name, store.synthetic(trial.synthetic_key) is None
+    ('records', True)
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -66,6 +76,7 @@ class Store:
         return None if trial.evaluation.get("test_every") and "curves" not in record else record
 
     def put(self, record: Mapping[str, Any]) -> None:
+        """Write a record under its `key`, whole or not at all; JSON values only."""
         with atomic(self.record_path(record["key"])) as path:
             path.write_text(json.dumps(record, indent=1))
 
@@ -80,6 +91,7 @@ class Store:
         return float(found["seconds"]) if found else 0.0
 
     def put_scores(self, key: str, scores: np.ndarray, labels: np.ndarray, seconds: float) -> None:
+        """Write scores and labels, each [N], and the seconds that the scores took, whole or not at all."""
         import numpy as np
 
         with atomic(self.scores_path(key)) as path:

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 
 def frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row a record; mappings become JSON text, `accuracies` stays a list. For the curves see `curves`."""
+    """One row a record; mappings become JSON text, `accuracies` stays a list. For the curves see `curves`.
+
+    >>> from bilp_core.trials import frame
+    >>> table = frame([{"method": "dm", "accuracies": [0.5, 0.75], "timing": {"distil": 2.0}}])
+    >>> table.iloc[0].tolist()
+    ['dm', [0.5, 0.75], '{"distil": 2.0}']
+    """
     import pandas as pd
 
     rows = []
@@ -40,6 +46,14 @@ def curves(records: pd.DataFrame, store: Store | str | Path | None = None) -> pd
     augmented, "test"), loss (the cross-entropy in nats; for "train" that of the protocol, see `Protocol.loss`) and
     accuracy (a fraction; NaN for train). Raises InputError for a trial whose evaluation kept none: they are kept with
     `evaluation={"test_every": epochs}`.
+
+    >>> from bilp_core.trials import Trial, curves, run
+    >>> tiny = dict(network="convnet:depth=1,width=4", options={"iterations": 2}, repeats=2)
+    >>> trial = Trial("digits", method="dm", evaluation={"epochs": 4, "test_every": 2}, **tiny)
+    >>> records = run([trial], "records", engine="inline", progress=False)
+    >>> found = curves(records, "records")
+    >>> found[found["network"] == 0][["epoch", "split"]].values.tolist()
+    [[2, 'train'], [2, 'test'], [4, 'train'], [4, 'test']]
     """
     import pandas as pd
 
@@ -61,7 +75,14 @@ def curves(records: pd.DataFrame, store: Store | str | Path | None = None) -> pd
 
 
 def export(records: pd.DataFrame, path: str | Path) -> None:
-    """Write records as a tidy CSV for book/results: accuracies joined by ';', a folder of data by its name only."""
+    """Write records as a tidy CSV for book/results: accuracies joined by ';', a folder of data by its name only.
+
+    >>> from pathlib import Path
+    >>> from bilp_core.trials import export, frame
+    >>> export(frame([{"data": "photos/mine", "accuracies": [0.5, 0.75]}]), "mine.csv")
+    >>> Path("mine.csv").read_text().split()
+    ['data,accuracies', 'mine,0.5000;0.7500']
+    """
     table = records.copy()
     table["data"] = [Path(name).name for name in table["data"]]
     table["accuracies"] = [";".join(f"{a:.4f}" for a in row) for row in table["accuracies"]]
