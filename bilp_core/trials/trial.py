@@ -32,6 +32,17 @@ class Trial:
                    of it, and changes to the protocol.
     seed         : of the distillation, of the evaluation, and of random pruning. Indicators use seed 0 always, so
                    that trials share one ranking, as in the paper.
+    Raises InputError for a setting of another type or out of range; what depends on the data, `run` checks first.
+
+    >>> from bilp_core.trials import Trial
+    >>> trial = Trial("digits", method="dm", criterion="loss", ratio=0.5)
+    >>> trial.key == Trial("digits", method="dm", criterion="loss", ratio=0.50, drop="largest").key
+    True
+    >>> trial.score_key == Trial("digits", criterion="loss", ratio=0.9, seed=7).score_key  # one ranking for both
+    True
+    >>> Trial("digits", ratio=1)
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: ratio = 1.0: the share removed must be in [0, 1)
     """
 
     data: str
@@ -172,6 +183,10 @@ def grid(**axes: Any) -> list[Trial]:
     """All combinations: a list, tuple or range is an axis, anything else is fixed. Last axis varies fastest.
 
     Raises InputError for an unknown field, naming those there are.
+
+    >>> from bilp_core.trials import grid
+    >>> [(trial.method, trial.ratio, trial.seed) for trial in grid(data="digits", method=["dc", "dm"], ratio=(0, 0.5))]
+    [('dc', 0.0, 0), ('dc', 0.5, 0), ('dm', 0.0, 0), ('dm', 0.5, 0)]
     """
     known = {f.name: f for f in fields(Trial)}
     for name in axes:
@@ -188,7 +203,15 @@ def grid(**axes: Any) -> list[Trial]:
 
 
 def describe(trial: Trial, among: Sequence[Trial] = ()) -> str:
-    """On one line, the settings that tell a trial from those `among`; by default, all that are not standard."""
+    """On one line, the settings that tell a trial from those `among`; by default, all that are not standard.
+
+    >>> from bilp_core.trials import Trial, describe, grid
+    >>> describe(Trial("digits", ipc=10))
+    'data=digits ipc=10'
+    >>> trials = grid(data="digits", ipc=10, seed=range(2))
+    >>> [describe(trial, trials) for trial in trials]
+    ['seed=0', 'seed=1']
+    """
     others = among if len(among) > 1 else [Trial("any")]
     parts = [
         f"{f.name}={getattr(trial, f.name)}"
