@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -47,7 +49,8 @@ def test_herd_picks_real_images_near_the_class_mean(data):
 
 def test_herd_uses_the_given_features(data, monkeypatch):
     features = data.batch().flatten(1)
-    monkeypatch.setattr("bilp_core.synthetic.initial.features_of_trained_network", lambda *_: features)
+    module = sys.modules[initial.__module__]  # the room has a function of that name
+    monkeypatch.setattr(module, "features_of_trained_network", lambda *_: features)
     made = initial(data, 3, "herd", rng())
     own = data.of_class(1)
     assert torch.equal(made.images[3:6], data.batch(own[herding(features[own], 3)]))
