@@ -8,7 +8,7 @@ from tests import shapes
 
 shapes.install()  # before the library is imported
 
-SETTINGS = ("BILP_DEVICE", "BILP_SLOTS", "BILP_ENGINE", "BILP_STORE", "BILP_COMPILE", "BILP_DEBUG")
+SETTINGS = ("BILP_DEVICE", "BILP_SLOTS", "BILP_ENGINE", "BILP_STORE", "BILP_COMPILE", "BILP_SPEED", "BILP_DEBUG")
 SHOWN = ("UserWarning", "RuntimeWarning", "FutureWarning")  # of an example; those for developers are not
 # `--doctest-modules` imports every file that it does not leave out: scripts are not to be run, and Ray is an extra
 collect_ignore = ["tests/bench"]

@@ -68,6 +68,12 @@ class Draw:
     groups     : mini-batches in the batch, each with its own mean colour (DC only).
     seed       : of the noise (DC only).
     then       : what happens next (IDC only).
+
+    >>> import torch
+    >>> from bilp_core.nets.augment import draw
+    >>> drawn = draw("crop_flip", count=6, size=(8, 8), rng=torch.Generator().manual_seed(0))
+    >>> drawn.ops, tuple(drawn.chosen.shape), tuple(drawn.parameters.shape)
+    (('crop', 'flip'), (1,), (6, 3))
     """
 
     ops: tuple[str, ...]
@@ -79,12 +85,22 @@ class Draw:
 
 
 def dsa_strategy(flip: bool) -> str:
-    """The whole of DSA; without flip where a mirrored image may not keep its label."""
+    """The whole of DSA; without flip where a mirrored image may not keep its label. Source: DSA's reference.
+
+    >>> from bilp_core.nets.augment import dsa_strategy
+    >>> dsa_strategy(flip=False)
+    'color_crop_cutout_scale_rotate'
+    """
     return "_".join(word for word in DSA_WORDS if flip or word != "flip")
 
 
 def frepo_strategy(flip: bool) -> str:
-    """The augmentation FRePo evaluates with."""
+    """The augmentation FRePo evaluates with. Source: FRePo's code.
+
+    >>> from bilp_core.nets.augment import frepo_strategy
+    >>> frepo_strategy(flip=True)
+    'frepo:flip_color_crop_rotate_translate_cutout'
+    """
     return "frepo:" + "_".join(word for word in FREPO_WORDS if flip or word != "flip")
 
 
@@ -92,6 +108,10 @@ def operations(strategy: str) -> tuple[str, ...]:
     """The operations of a strategy; those of DC and FRePo carry their prefix. "none" has none.
 
     Raises InputError listing the allowed words when one is unknown.
+
+    >>> from bilp_core.nets.augment import operations
+    >>> operations("color_flip"), operations("dc:crop_noise"), operations("none")
+    (('color', 'flip'), ('dc:crop', 'dc:noise'), ())
     """
     if strategy == "none":
         return ()
@@ -119,6 +139,13 @@ def draw(strategy: str, count: int, size: tuple[int, int], rng: Generator, group
     groups : equally large mini-batches in the batch, one after the other (of networks trained together). Each
              has one operation; under "dc:" each image has its own.
     Raises InputError on an unknown operation, or if count is not a multiple of groups.
+
+    >>> import torch
+    >>> from bilp_core.nets import augment
+    >>> drawn = augment.draw("dc:crop", count=100, size=(28, 28), rng=torch.Generator().manual_seed(0))
+    >>> shift = drawn.parameters[:, :2]  # whole pixels, down and to the right
+    >>> shift.min().item(), shift.max().item()
+    (-4.0, 3.0)
     """
     ops = operations(strategy)
     if strategy.startswith("idc:"):
@@ -198,7 +225,14 @@ def apply(images: Tensor, draw: Draw) -> Tensor:
     """Carry out a draw; differentiable in the images.
 
     images : float [N, C, H, W]; N equals the draw's rows unless it has one only.
-    Returns a tensor of the same shape.
+    Returns a tensor of the same shape. Raises InputError for a draw of another number of rows.
+
+    >>> import torch
+    >>> from bilp_core.nets import augment
+    >>> images = torch.arange(8.0).view(2, 1, 2, 2)
+    >>> siamese = augment.draw("flip", count=1, size=(2, 2), rng=torch.Generator().manual_seed(0))
+    >>> augment.apply(images, siamese)[:, 0].tolist()  # one draw for both: here both are mirrored
+    [[[1.0, 0.0], [3.0, 2.0]], [[5.0, 4.0], [7.0, 6.0]]]
     """
     changed = _apply(images, draw)
     return apply(changed, draw.then) if draw.then else changed

@@ -15,7 +15,13 @@ def _out_of_place(features: nn.Sequential) -> nn.Sequential:
 
 
 def densenet(shape: Shape) -> nn.Sequential:
-    """DenseNet-BC of growth 12 in four blocks, after a 3x3 stem; E = 384. Source: IDC's code, for CIFAR."""
+    """DenseNet-BC of growth 12 in four blocks, after a 3x3 stem; E = 384. Source: IDC's code, for CIFAR.
+
+    >>> from bilp_core.nets import network
+    >>> net = network("densenet-bn", (3, 32, 32), 10)
+    >>> sum(p.numel() for p in net.parameters()), net.classifier.in_features
+    (1000618, 384)
+    """
     from torchvision.models import DenseNet
 
     deep = DenseNet(growth_rate=12, block_config=(6, 12, 24, 16), num_init_features=24).features
@@ -25,7 +31,13 @@ def densenet(shape: Shape) -> nn.Sequential:
 
 
 class Residual(nn.Module):
-    """x + layers(x)."""
+    """x + layers(x).
+
+    >>> import torch
+    >>> from bilp_core.nets.borrowed import Residual
+    >>> Residual(torch.nn.Identity())(torch.tensor([1.0, 2.0])).tolist()
+    [2.0, 4.0]
+    """
 
     def __init__(self, layers: nn.Module) -> None:
         super().__init__()
@@ -37,7 +49,15 @@ class Residual(nn.Module):
 
 def efficientnet(shape: Shape) -> nn.Sequential:
     """EfficientNet-B0 without its random parts; E = 1280. It halves maps five times, so images of up to 32x32
-    end as single pixels: its norms then need at least two images to train on."""
+    end as single pixels: its norms then need at least two images to train on.
+
+    Source: torchvision's, as IDC names it.
+
+    >>> from bilp_core.nets import network
+    >>> net = network("efficientnet-bn", (3, 32, 32), 10)
+    >>> sum(p.numel() for p in net.parameters()), net.classifier.in_features
+    (4020358, 1280)
+    """
     from torchvision.models import efficientnet_b0
 
     stem, *stages, head = efficientnet_b0().features

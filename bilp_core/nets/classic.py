@@ -10,12 +10,26 @@ from .layers import NORMS, POOLS, Shape, first_padding
 
 
 def mlp(shape: Shape) -> nn.Sequential:
-    """Two hidden layers of 128."""
+    """Two hidden layers of 128. shape : (C, H, W) of an image. Source: the reference of DC, DSA and DM.
+
+    >>> from bilp_core.nets import network
+    >>> net = network("mlp", (3, 32, 32), 10)
+    >>> sum(p.numel() for p in net.parameters()), net.classifier.in_features
+    (411146, 128)
+    """
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU())
 
 
 def lenet(shape: Shape) -> nn.Sequential:
-    """Two 5x5 convolutions and two hidden linear layers; E is the last hidden layer's 84."""
+    """Two 5x5 convolutions and two hidden linear layers; E is the last hidden layer's 84.
+
+    shape : (C, H, W) of an image. Source: the reference of DC, DSA and DM.
+
+    >>> from bilp_core.nets import network
+    >>> net = network("lenet", (3, 32, 32), 10)
+    >>> sum(p.numel() for p in net.parameters()), net.classifier.in_features
+    (62006, 84)
+    """
     channels, *sides = shape
     padding = first_padding(shape)
     for layer_padding in (padding, 0):
@@ -29,7 +43,15 @@ def lenet(shape: Shape) -> nn.Sequential:
 
 
 def alexnet(shape: Shape, norm: str) -> nn.Sequential:
-    """Five convolutions, 2x2 max pooling after the first, the second and the last."""
+    """Five convolutions, 2x2 max pooling after the first, the second and the last.
+
+    shape : (C, H, W) of an image. norm : see `layers.NORMS`. Source: the reference of DC, DSA and DM.
+
+    >>> from bilp_core.nets import network
+    >>> net = network("alexnet", (3, 32, 32), 10)
+    >>> sum(p.numel() for p in net.parameters()), net.classifier.in_features
+    (1872202, 3072)
+    """
     plan = [(128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True)]
     layers: list[nn.Module] = []
     channels, widening = shape[0], first_padding(shape)
@@ -41,7 +63,15 @@ def alexnet(shape: Shape, norm: str) -> nn.Sequential:
 
 
 def vgg11(shape: Shape, norm: str) -> nn.Sequential:
-    """Eight 3x3 convolutions in five stages, each ended by 2x2 max pooling; E = 512."""
+    """Eight 3x3 convolutions in five stages, each ended by 2x2 max pooling; E = 512.
+
+    shape : (C, H, W) of an image. norm : see `layers.NORMS`. Source: the reference of DC, DSA and DM.
+
+    >>> from bilp_core.nets import network
+    >>> net = network("vgg11", (3, 32, 32), 10)
+    >>> sum(p.numel() for p in net.parameters()), net.classifier.in_features
+    (9231114, 512)
+    """
     layers: list[nn.Module] = []
     channels, widening = shape[0], first_padding(shape)
     for widths in [(64,), (128,), (256, 256), (512, 512), (512, 512)]:

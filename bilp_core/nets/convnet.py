@@ -16,7 +16,18 @@ def convnet(
     act: str = "relu",
     pool: str = "avg",
 ) -> nn.Sequential:
-    """Blocks of 3x3 convolution, norm, activation and 2x2 pooling."""
+    """Blocks of 3x3 convolution, norm, activation and 2x2 pooling: all before the last linear layer.
+
+    shape : (C, H, W) of an image. The options are those of the spec, see `bilp_core.nets.networks`.
+    Source: the reference of DC, DSA and DM; supplement Sec. 6.2.
+
+    >>> from bilp_core.nets import network
+    >>> net = network("convnet", (3, 32, 32), 10)
+    >>> sum(p.numel() for p in net.parameters()), net.classifier.in_features
+    (320010, 2048)
+    >>> network("convnet:depth=1,width=4", (1, 8, 8), 10).classifier.in_features
+    64
+    """
     channels, height, side = shape
     depth = depth or (4 if min(height, side) >= 64 else 3)
     layers: list[nn.Module] = []
@@ -31,7 +42,15 @@ def convnet(
 
 
 class FlaxBatchNorm(nn.BatchNorm2d):
-    """BatchNorm whose running statistics keep a tenth of their past, with the biased variance, as in FRePo's code."""
+    """BatchNorm whose running statistics keep a tenth of their past, with the biased variance, as in FRePo's code.
+
+    >>> import torch
+    >>> from bilp_core.nets.convnet import FlaxBatchNorm
+    >>> norm = FlaxBatchNorm(1).train()
+    >>> _ = norm(torch.tensor([0.0, 2.0]).view(2, 1, 1, 1))  # mean 1, variance 1; before: 0 and 1
+    >>> [round(float(value), 3) for value in (norm.running_mean, norm.running_var)]
+    [0.9, 1.0]
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -46,7 +65,15 @@ class FlaxBatchNorm(nn.BatchNorm2d):
 
 def frepo_convnet(shape: Shape, depth: int | None = None, width: int = 128, norm: str = "none") -> nn.Sequential:
     """Blocks of 3x3 convolution, ReLU and 2x2 averages; each doubles the width, and from the second on it starts with
-    the norm."""
+    the norm.
+
+    shape : (C, H, W) of an image. Source: FRePo's code.
+
+    >>> from bilp_core.nets import network
+    >>> net = network("frepo-convnet:norm=batch", (3, 32, 32), 10)
+    >>> sum(p.numel() for p in net.parameters()), net.classifier.in_features
+    (1561610, 8192)
+    """
     channels, height, side = shape
     least = min(height, side)
     depth = depth or (5 if least >= 128 else 4 if least >= 64 else 3)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,16 @@ STACK_BELOW = 2048  # positions a step under which stacking wins on a CPU
 
 
 class Samples(Protocol):
-    """What can be trained on: labels, and normalised images by index."""
+    """What can be trained on: labels, and normalised images by index. `ImageData` and `TensorSamples` can.
+
+    >>> import torch
+    >>> from bilp_core import load
+    >>> from bilp_core.nets import Samples
+    >>> def first_two(samples: Samples) -> torch.Tensor:
+    ...     return samples.batch(torch.tensor([0, 1]))
+    >>> tuple(first_two(load("digits").train).shape)
+    (2, 1, 8, 8)
+    """
 
     @property
     def labels(self) -> Tensor: ...
@@ -28,15 +37,22 @@ class Samples(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class TensorSamples:
-    """Float images [N, C, H, W] and labels, int64 [N] or soft [N, classes]."""
+    """Float images [N, C, H, W] and labels, int64 [N] or soft [N, classes].
 
-    images: Tensor
-    labels: Tensor
+    >>> import torch
+    >>> from bilp_core.nets import TensorSamples
+    >>> samples = TensorSamples(torch.zeros(4, 1, 8, 8), torch.tensor([0, 1, 0, 1]))
+    >>> len(samples), tuple(samples.batch(torch.tensor([0, 3])).shape)
+    (4, (2, 1, 8, 8))
+    """
+
+    images: Annotated[Tensor, "float [N, C, H, W]"]
+    labels: Annotated[Tensor, "int64 [N] or float [N, classes]"]
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def batch(self, indices: Tensor | None = None) -> Tensor:
+    def batch(self, indices: Annotated[Tensor, "[n]"] | None = None) -> Annotated[Tensor, "float [n, C, H, W]"]:
         return self.images if indices is None else self.images[indices]
 
 
@@ -53,6 +69,15 @@ class Ensemble:
     batch   : images a training step, from which stacking or looping is chosen unless `stacked` says so.
     positions : images x height x width of the whole training and testing, see `compiled`.
     mixed   : whether bfloat16 is good enough where the user wants it, see `speed`.
+    Raises InputError where there is no seed, and as `network` does.
+
+    >>> import torch
+    >>> from bilp_core.nets import Ensemble
+    >>> ensemble = Ensemble("convnet:depth=1,width=4", (1, 8, 8), 10, seeds=[0, 1, 2])
+    >>> len(ensemble), tuple(ensemble.logits(torch.zeros(5, 1, 8, 8)).shape)  # [K, B, classes]
+    (3, (3, 5, 10))
+    >>> tuple(ensemble.weights()["classifier.weight"].shape)
+    (3, 10, 64)
     """
 
     def __init__(
@@ -121,7 +146,9 @@ class Ensemble:
         for member in [self.base] if self.stacked else self.members:
             member.train(mode)
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(
+        self, images: Annotated[Tensor, "float [K, B, C, H, W] or float [B, C, H, W]"]
+    ) -> Annotated[Tensor, "float32 [K, B, classes]"]:
         """images [K, B, C, H, W], or [B, C, H, W] shared by all networks -> logits [K, B, classes]."""
         with speed.autocast(self.device, self.mixed):
             logits = self._logits(images, shared=images.ndim == 4)

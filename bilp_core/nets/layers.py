@@ -16,6 +16,13 @@ class Network(nn.Module):
     embed(x)   : [N, C, H, W] -> [N, E], the flattened features before the last linear layer.
     forward(x) : [N, C, H, W] -> [N, num_classes] logits.
     start      : how `initialise` draws the weights: 'uniform', 'he' or 'lecun'.
+
+    >>> import torch
+    >>> from bilp_core.nets import Network
+    >>> net = Network(torch.nn.Sequential(torch.nn.Flatten()), torch.nn.Linear(64, 10))
+    >>> images = torch.zeros(5, 1, 8, 8)
+    >>> tuple(net.embed(images).shape), tuple(net(images).shape)
+    ((5, 64), (5, 10))
     """
 
     def __init__(self, features: nn.Sequential, classifier: nn.Linear, start: str = "uniform") -> None:

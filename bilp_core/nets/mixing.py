@@ -10,6 +10,15 @@ def cutmix(images: Tensor, labels: Tensor, rng: Generator) -> tuple[Tensor, Tens
     The box is one for the batch: its sides are sqrt(1 - l) of the image's, l uniform in [0, 1), its centre uniform,
     clipped to the image. Labels mix by the share of the area, so cross-entropy mixes with them.
     rng : on the CPU nothing waits for the accelerator.
+
+    >>> import torch
+    >>> from bilp_core.nets.mixing import cutmix
+    >>> images = torch.stack([torch.zeros(1, 8, 8), torch.ones(1, 8, 8)])
+    >>> mixed, labels = cutmix(images, torch.eye(2), torch.Generator().manual_seed(3))
+    >>> torch.allclose(mixed.mean((1, 2, 3)), labels[:, 1])  # as much of an image is white as of its label
+    True
+    >>> bool((labels[:, 0] > 0).all())
+    True
     """
     height, width = images.shape[-2:]
     share, y, x = torch.rand(3, generator=rng, device=rng.device).tolist()

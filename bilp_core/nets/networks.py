@@ -88,7 +88,16 @@ OPTIONS: dict[str, dict[str, tuple[str, ...] | range]] = {
 
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
-    """The name and the options of a spec. Raises InputError naming what is wrong and what is allowed."""
+    """The name and the options of a spec. Raises InputError naming what is wrong and what is allowed.
+
+    >>> from bilp_core.nets import parse
+    >>> parse("convnet:depth=4,norm=batch")
+    ('convnet', {'depth': 4, 'norm': 'batch'})
+    >>> parse("convnet:depth=9")
+    Traceback (most recent call last):
+        ...
+    bilp_core.errors.InputError: network 'convnet:depth=9': depth must be a whole number from 1 to 8, got '9'
+    """
     name, _, rest = spec.partition(":")
     if name not in NETWORKS:
         raise InputError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
@@ -123,6 +132,10 @@ def evaluation_spec(spec: str) -> str:
     resnet18). densenet-bn and efficientnet-bn, which have no other version, are their own.
 
     Source: the reference's evaluation pool "S"; FRePo's code.
+
+    >>> from bilp_core.nets import evaluation_spec
+    >>> evaluation_spec("convnet:norm=batch"), evaluation_spec("resnet18-bn-ap")
+    ('convnet:norm=instance', 'resnet18')
     """
     name, options = parse(spec)
     without_batch_norm = name.partition("-")[0]
@@ -139,6 +152,18 @@ def network(spec: str, shape: Shape, num_classes: int) -> Network:
 
     shape : (channels, height, width) of an image, in pixels.
     Raises InputError on a bad spec, shape or class count, and where images are too small for the network.
+    Source: see the top of this file for all families, and each builder.
+
+    >>> import torch
+    >>> from bilp_core.nets import initialise, network
+    >>> net = network("convnet:depth=2,width=8", (1, 8, 8), 10)
+    >>> initialise(net, torch.Generator().manual_seed(0))
+    >>> tuple(net(torch.zeros(5, 1, 8, 8)).shape), tuple(net.embed(torch.zeros(5, 1, 8, 8)).shape)
+    ((5, 10), (5, 32))
+    >>> network("lenet", (3, 8, 8), 10)
+    Traceback (most recent call last):
+        ...
+    bilp_core.errors.InputError: network 'lenet' needs images of at least 16x16 pixels, got 8x8
     """
     name, options = parse(spec)
     if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
@@ -185,6 +210,17 @@ def initialise(net: nn.Module, rng: Generator) -> None:
     in FRePo's: normal, cut off at two standard deviations, with variance 1/(fan in) and biases of zero.
 
     rng : the only source of randomness; on the device of the parameters.
+    Source: PyTorch's defaults, which the reference of DC, DSA and DM keeps; IDC's and FRePo's code.
+
+    >>> import torch
+    >>> from bilp_core.nets import initialise, network
+    >>> first, second = (network("convnet:depth=1,width=4", (1, 8, 8), 10) for _ in range(2))
+    >>> for net in (first, second):
+    ...     initialise(net, torch.Generator().manual_seed(0))
+    >>> torch.equal(first.classifier.weight, second.classifier.weight)
+    True
+    >>> bool(first.classifier.weight.abs().max() <= 1 / 64**0.5)  # 64 features
+    True
     """
     start = net.start if isinstance(net, Network) else "uniform"
     for module in net.modules():

@@ -21,6 +21,10 @@ class Probe:
     came by, before the update, so recording costs nothing.
 
     together : trials that train at once; 0: as many as fit the memory.
+
+    >>> from bilp_core.nets import PROBES
+    >>> PROBES["cifar10"].trials, PROBES["cifar10"].epochs, PROBES["cifar10"].recipe().weight_decay
+    (50, 100, 0.0)
     """
 
     trials: int = 5
@@ -53,7 +57,14 @@ PROBES: dict[str, Probe] = {
 
 
 def probe_for(data_name: str) -> Probe:
-    """The published probe of a data set; for any other, few trials and epochs: a ranking needs no more."""
+    """The published probe of a data set; for any other, few trials and epochs: a ranking needs no more.
+
+    Source: supplement Sec. 6.4.
+
+    >>> from bilp_core.nets import probe_for
+    >>> probe_for("svhn").lr, probe_for("my-photographs").trials
+    (0.001, 5)
+    """
     return PROBES.get(data_name, Probe())
 
 
@@ -63,7 +74,18 @@ def probe_options(data_name: str) -> dict[str, Any]:
 
 
 def features_of_trained_network(data: ImageData, network: str, rng: Generator) -> Tensor:
-    """Features [N, E] of one network trained on `data` with its probe's settings: what herding stands on."""
+    """Features [N, E] of one network trained on `data` with its probe's settings: what herding stands on.
+
+    network : a spec. rng : on the device of the data.
+
+    >>> import torch
+    >>> from bilp_core import load
+    >>> from bilp_core.nets import features_of_trained_network
+    >>> some = load("digits").train.subset(torch.arange(64))
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> tuple(features_of_trained_network(some, "convnet:depth=1,width=4", rng).shape)
+    (64, 64)
+    """
     probe = probe_for(data.name)
     seed = int(torch.randint(2**31, (1,), generator=rng, device=rng.device))
     ensemble = Ensemble(network, data.shape, data.num_classes, [seed], data.device, stacked=False)

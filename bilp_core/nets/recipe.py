@@ -15,7 +15,13 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def centred(labels: Tensor, classes: int) -> Tensor:
-    """int64 [N] -> float32 [N, classes]: one-hot, less its mean 1/classes."""
+    """int64 [N] -> float32 [N, classes]: one-hot, less its mean 1/classes. Source: FRePo.
+
+    >>> import torch
+    >>> from bilp_core.nets.recipe import centred
+    >>> centred(torch.tensor([1, 0]), classes=2).tolist()
+    [[-0.5, 0.5], [0.5, -0.5]]
+    """
     return F.one_hot(labels, classes).float() - 1 / classes
 
 
@@ -30,7 +36,12 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": _cross
 
 
 def cosine(progress: float, least: float) -> float:
-    """From 1 to `least` along half a period of a cosine, as `progress` goes from 0 to 1."""
+    """From 1 to `least` along half a period of a cosine, as `progress` goes from 0 to 1.
+
+    >>> from bilp_core.nets.recipe import cosine
+    >>> [round(cosine(progress, least=0.1), 3) for progress in (0, 0.5, 1)]
+    [1.0, 0.55, 0.1]
+    """
     return least + (1 - least) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
@@ -45,6 +56,13 @@ class Recipe:
     cosine_to  : with every step it falls along a cosine, to this share of `lr`, as in that of FRePo.
     warmup     : steps (of more than half of all: that half) in which it rises from 0 before; needs `cosine_to`.
     cutmix     : probability that a batch is mixed, after its augmentation.
+    augment    : a strategy, see `bilp_core.nets.augment`.
+    Raises InputError for a value out of range.
+
+    >>> from bilp_core.nets import Recipe
+    >>> recipe = Recipe(epochs=10, lr=0.01, cosine_to=0.01, warmup=20)
+    >>> [round(recipe.share_of_lr(step, steps=100), 3) for step in (0, 10, 20, 60, 100)]
+    [0.0, 0.5, 1.0, 0.505, 0.01]
     """
 
     epochs: int

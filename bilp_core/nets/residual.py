@@ -8,7 +8,14 @@ from .layers import NORMS, Shape
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; `pooled` halves by 2x2 averaging where a stride would."""
+    """Two 3x3 convolutions beside a shortcut; `pooled` halves by 2x2 averaging where a stride would.
+
+    >>> import torch
+    >>> from bilp_core.nets.residual import ResidualBlock
+    >>> block = ResidualBlock(channels=4, width=8, stride=2, norm="instance", pooled=True)
+    >>> tuple(block(torch.zeros(1, 4, 8, 8)).shape)
+    (1, 8, 4, 4)
+    """
 
     def __init__(self, channels: int, width: int, stride: int, norm: str, pooled: bool) -> None:
         super().__init__()
@@ -47,7 +54,15 @@ def _residual_stages(width: int, blocks: int, norm: str, pooled: bool) -> list[n
 
 
 def resnet18(shape: Shape, norm: str, pooled: bool = False) -> nn.Sequential:
-    """Eight residual blocks after a 3x3 stem. E = 512, or the whole last map when `pooled`."""
+    """Eight residual blocks after a 3x3 stem. E = 512, or the whole last map when `pooled`.
+
+    shape : (C, H, W) of an image. norm : see `layers.NORMS`. Source: the reference of DC, DSA and DM.
+
+    >>> from bilp_core.nets import network
+    >>> net = network("resnet18", (3, 32, 32), 10)
+    >>> sum(p.numel() for p in net.parameters()), net.classifier.in_features
+    (11173962, 512)
+    """
     stem = [nn.Conv2d(shape[0], 64, 3, padding=1, bias=False), *NORMS[norm]((64, 0, 0)), nn.ReLU()]
     stages = _residual_stages(64, 2, norm, pooled)
     return nn.Sequential(*stem, *stages, *([] if pooled else [nn.AdaptiveAvgPool2d(1)]))
@@ -58,6 +73,11 @@ def resnet10(shape: Shape, norm: str, pooled: bool = False) -> nn.Sequential:
     alone when `pooled`. E = 256 up to 32 pixels, 512 beyond.
 
     Source: IDC's code, ResNet and ResNetAP of depth 10.
+
+    >>> from bilp_core.nets import network
+    >>> net = network("resnet10", (3, 32, 32), 10)
+    >>> sum(p.numel() for p in net.parameters()), net.classifier.in_features
+    (1228970, 256)
     """
     side = min(shape[1:])
     large = side > 128

@@ -21,7 +21,14 @@ MODES = ("plain", "auto", "mixed")
 
 
 def mode() -> str:
-    """$BILP_SPEED, 'auto' by default. Raises InputError for anything but `MODES`."""
+    """$BILP_SPEED, 'auto' by default. Raises InputError for anything but `MODES`.
+
+    >>> import os
+    >>> from bilp_core.nets import speed
+    >>> os.environ["BILP_SPEED"] = "plain"
+    >>> speed.mode()
+    'plain'
+    """
     found = os.environ.get("BILP_SPEED") or "auto"
     if found not in MODES:
         raise InputError(f"BILP_SPEED = {found!r}: must be one of {', '.join(MODES)}")
