@@ -13,6 +13,12 @@ def max_pruning_ratio(records: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     setting: the supplement (Sec. 6.3) writes [mu - sigma, mu + sigma], and a better result must count too.
     Returns columns `by`, max_ratio, full_mean, full_std (population), full_trials; max_ratio is 0 where no
     pruned run is comparable. Raises InputError when a setting lacks full-data trials.
+
+    >>> import pandas as pd
+    >>> from bilp_core.report import max_pruning_ratio
+    >>> records = pd.DataFrame({"ratio": [0, 0, 0.5, 0.5, 0.9, 0.9], "accuracy": [0.48, 0.52, 0.48, 0.49, 0.4, 0.44]})
+    >>> max_pruning_ratio(records.assign(method="dc"), by=["method"]).round(3).values.tolist()
+    [['dc', 0.5, 0.5, 0.02, 2]]
     """
     missing = {"ratio", "accuracy", *by} - set(records.columns)
     if missing:

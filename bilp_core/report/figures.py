@@ -20,7 +20,14 @@ from ..errors import InputError
 
 @functools.cache
 def style() -> None:
-    """Set the look of every figure, once: ticks, colours for colour-blind readers, constrained layout."""
+    """Set the look of every figure, once: ticks, colours for colour-blind readers, constrained layout.
+
+    >>> import matplotlib
+    >>> from bilp_core import report
+    >>> report.style()
+    >>> matplotlib.rcParams["savefig.facecolor"], matplotlib.rcParams["axes.spines.top"]
+    ('white', False)
+    """
     sns.set_theme(style="ticks", palette="colorblind", font_scale=0.8)  # for the text column, 7.2 inches wide
     matplotlib.rcParams.update(
         {
@@ -38,7 +45,17 @@ def show(figure: Figure, alt: str, dpi: int = 160) -> HTML:
 
     As HTML because myst-nb gives a plain figure no alternative text but one typed into the cell's metadata,
     before the numbers are known. The picture is inside the page: nothing to fetch, and a saved page keeps it.
+    dpi : dots an inch, of the picture in the page.
     Raises InputError on an empty `alt`.
+
+    >>> import matplotlib.pyplot as plt
+    >>> from bilp_core import report
+    >>> figure, axis = plt.subplots(figsize=(2, 1))
+    >>> shown = report.show(figure, alt="An empty axis.")
+    >>> shown.data[:50]
+    '<img class="bilp-figure dark-light" alt="An empty '
+    >>> plt.fignum_exists(figure.number)
+    False
     """
     if not alt.strip():
         raise InputError("alt is empty; say in a sentence what the figure shows")
@@ -61,6 +78,18 @@ def curves(values: pd.DataFrame, line: str = "criterion", panel: Sequence[str] =
     values : settings, among them ratio (share removed, a fraction), `line`, `panel`; value, std in per cent.
     line   : the setting with one line each; panel: settings with one panel each.
     The band is drawn where the panel has a value at ratio 0.
+
+    >>> import matplotlib.pyplot as plt
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> columns = ["criterion", "ipc", "ratio", "value", "std"]
+    >>> rows = [("random", 1, 0, 50, 1), ("loss", 1, 0.9, 49, 1), ("loss", 10, 0, 70, 1), ("loss", 10, 0.9, 60, 2)]
+    >>> figure = report.curves(pd.DataFrame(rows, columns=columns), panel=["ipc"])
+    >>> [axis.get_title() for axis in figure.axes]
+    ['ipc 1', 'ipc 10']
+    >>> [text.get_text() for text in figure.legends[0].get_texts()]
+    ['full data, mean ± std', 'loss']
+    >>> plt.close(figure)
     """
     style()
     panels = list(values.groupby(list(panel), sort=False)) if panel else [((), values)]
@@ -93,6 +122,15 @@ def by_stratum(values: pd.DataFrame, line: str, ylabel: str, bands: Mapping[str,
 
     values : columns stratum (0 = smallest scores), `line` (one line each), value and std.
     bands  : {label: one row of values} drawn across as mean ± standard deviation.
+
+    >>> import matplotlib.pyplot as plt
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> values = pd.DataFrame({"stratum": [0, 9], "method": "dm", "value": [60.0, 40.0], "std": 1.0})
+    >>> figure = report.by_stratum(values, line="method", ylabel="test accuracy (%)")
+    >>> figure.axes[0].get_ylabel(), figure.axes[0].get_xticklabels()[9].get_text()
+    ('test accuracy (%)', '90–100')
+    >>> plt.close(figure)
     """
     style()
     figure, axis = plt.subplots(figsize=(7.2, 3.0))
@@ -113,6 +151,16 @@ def versions(values: pd.DataFrame, order: Sequence[str]) -> Figure:
     """Accuracy of versions of a method, one panel for each method and IPC; the band is the first of `order`.
 
     values : columns method, ipc, version, value and std in per cent.
+
+    >>> import matplotlib.pyplot as plt
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> rows = [("dc", 1, "as published", 28.3, 0.5), ("dc", 1, "pruned", 30.0, 0.2)]
+    >>> values = pd.DataFrame(rows, columns=["method", "ipc", "version", "value", "std"])
+    >>> figure = report.versions(values, order=["as published", "pruned"])
+    >>> [axis.get_title() for axis in figure.axes]
+    ['DC, IPC 1']
+    >>> plt.close(figure)
     """
     style()
     panels = list(values.groupby(["method", "ipc"], sort=False))
@@ -133,7 +181,12 @@ def versions(values: pd.DataFrame, order: Sequence[str]) -> Figure:
 
 
 def percentiles(stratum: int) -> str:
-    """The name of a stratum, such as "90–100"; never a bare number, of which two opposite ones are in use."""
+    """The name of a stratum, such as "90–100"; never a bare number, of which two opposite ones are in use.
+
+    >>> from bilp_core import report
+    >>> report.percentiles(0), report.percentiles(9)
+    ('0–10', '90–100')
+    """
     return f"{10 * stratum}–{10 * (stratum + 1)}"
 
 
@@ -159,7 +212,18 @@ def _errorbar(axis: Axes, x: pd.Series, values: pd.DataFrame, look: tuple, label
 
 
 def legend(figure: Figure) -> None:
-    """One legend for all panels, above them."""
+    """One legend for all panels, above them.
+
+    >>> import matplotlib.pyplot as plt
+    >>> from bilp_core import report
+    >>> figure, axes = plt.subplots(1, 2)
+    >>> for axis in axes:
+    ...     lines = axis.plot([0, 1], label="loss")
+    >>> report.legend(figure)
+    >>> [text.get_text() for text in figure.legends[0].get_texts()]
+    ['loss']
+    >>> plt.close(figure)
+    """
     found = (axis.get_legend_handles_labels() for axis in figure.axes)
     handles = {label: handle for pair in found for handle, label in zip(*pair, strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False)

@@ -17,6 +17,16 @@ def image_grid(panels: Mapping[str, Mapping[str, Any]], scale: float = 0.39) -> 
 
     panels : {panel title: {row label: images [n, C, H, W]}}; uint8, or floats in 0..1. C is 1 or 3.
     scale  : edge of one image in inches.
+    Raises InputError for images of another shape.
+
+    >>> import matplotlib.pyplot as plt
+    >>> from bilp_core import load, report
+    >>> train, _ = load("digits")
+    >>> rows = {name: train.images[train.of_class(c)[:5]] for c, name in enumerate(train.classes)}
+    >>> figure = report.image_grid({"digits": rows})
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']
+    >>> plt.close(figure)
     """
     style()
     pictures = {title: {label: _rows(images) for label, images in rows.items()} for title, rows in panels.items()}

@@ -13,7 +13,15 @@ from .tables import NOT_RUN, styled
 def provenance(parameters: Mapping[str, Any], records: pd.DataFrame) -> Styler:
     """The box at the end of a page: what its numbers were made with, all of it read from the records.
 
-    parameters : the chapter's parameters, by name.
+    parameters : the chapter's parameters, by name. records : as `trials.run` returns them.
+
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> about = {"device": "a CPU", "versions": '{"torch": "2.15"}', "commit": "abc1234"}
+    >>> records = pd.DataFrame([{"seed": seed, "seconds": 2.5, "date": "2026-11-23T21:56:40+00:00", **about}
+    ...                         for seed in range(2)])
+    >>> report.provenance({"seeds": 2}, records).data["value"].tolist()
+    ['2', '2', '5 s in all', '2026-11-23 21:56 UTC', '0, 1', 'a CPU', 'torch 2.15', 'abc1234']
     """
     lines: dict[str, str] = {name: _plain(value) for name, value in parameters.items()}
     lines["trials"] = str(len(records))
@@ -28,7 +36,15 @@ def provenance(parameters: Mapping[str, Any], records: pd.DataFrame) -> Styler:
 
 
 def ran_on(records: pd.DataFrame) -> str:
-    """Where and when records were made, for a caption; "not run yet" where there are none."""
+    """Where and when records were made, for a caption; "not run yet" where there are none.
+
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> report.ran_on(pd.DataFrame({"device": ["a CPU"], "date": ["2026-11-23T21:56:40+00:00"]}))
+    'a CPU, 2026-11-23 21:56 UTC'
+    >>> report.ran_on(pd.DataFrame())
+    'not run yet'
+    """
     if records.empty:
         return NOT_RUN
     return f"{'; '.join(records['device'].unique())}, {_period(records['date'])}"

@@ -21,6 +21,13 @@ def published(name: str | list[str] | None = None, /, **where: Any) -> pd.DataFr
     where : column=value, or column=list of values, to filter by; None stands for an empty cell.
     Returns columns table, data, method, ipc, network, evaluate_on, init, criterion, ratio, quantity, value,
     std and note. Raises InputError where nothing is left: a misspelt filter is no empty table.
+
+    >>> from bilp_core import report
+    >>> found = report.published("table4", data="cifar10", ipc=1, method=["dc", "dm"])
+    >>> found[["method", "init", "value"]].values.tolist()[:4]
+    [['dc', 'noise', 90.0], ['dm', 'noise', 90.0], ['dc', 'real', 90.0], ['dm', 'real', 85.0]]
+    >>> found["quantity"].unique().tolist()
+    ['max_ratio']
     """
     frame = _read_all(root() / "book" / "published", skip=())
     if frame.empty:
@@ -37,6 +44,12 @@ def committed(**where: Any) -> pd.DataFrame:
     """Our records in `book/results/*.csv`, filtered as in `published`; empty where nothing ran yet.
 
     A setting that did not exist yet when a record was made has the default it then got.
+    Raises InputError for a column that there is not.
+
+    >>> from bilp_core import report
+    >>> found = report.committed(method="dc", ipc=1, criterion=["random", "loss"])
+    >>> set(found["criterion"]) <= {"random", "loss"}, bool((found["accuracy"] <= 1).all())
+    (True, True)
     """
     records = _read_all(root() / "book" / "results", skip=MEASUREMENTS)
     for field in fields(Trial):
@@ -50,6 +63,11 @@ def measurements(name: str) -> pd.DataFrame:
     """What we committed as `book/results/{name}.csv`, empty where that was not run yet; names: `MEASUREMENTS`.
 
     bench : timings. ite : ranking errors of the ITE's variants. selection : what coresets take at full size.
+    Raises InputError for another name.
+
+    >>> from bilp_core import report
+    >>> {"variant", "error"} <= set(report.measurements("ite"))
+    True
     """
     if name not in MEASUREMENTS:
         raise InputError(f"measurements {name!r}: must be one of {', '.join(MEASUREMENTS)}")
@@ -58,7 +76,12 @@ def measurements(name: str) -> pd.DataFrame:
 
 
 def committed_curves() -> pd.DataFrame:
-    """Loss curves of our committed records, `book/results/curves/*.csv`, as `trials.curves` gives them."""
+    """Loss curves of our committed records, `book/results/curves/*.csv`, as `trials.curves` gives them.
+
+    >>> from bilp_core import report
+    >>> report.committed_curves().columns.tolist()
+    ['key', 'network', 'epoch', 'split', 'loss', 'accuracy']
+    """
     frame = _read_all(root() / "book" / "results" / "curves", skip=())
     return frame if not frame.empty else pd.DataFrame(columns=["key", "network", "epoch", "split", "loss", "accuracy"])
 

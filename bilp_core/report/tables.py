@@ -22,6 +22,16 @@ def results_table(
     Bold: the best of each column among the rows that differ in the last of `rows` only. Underlined:
     comparable to full data, where `values` has the column `comparable` (see `mark_comparable`). Both marks
     are of the text, so they need no colour.
+
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> rows = [("dc", "random", 0.5, 28.5, 0.3), ("dc", "loss", 0.5, 30.0, 0.2)]
+    >>> values = pd.DataFrame(rows, columns=["method", "criterion", "ratio", "value", "std"])
+    >>> table = report.results_table(values, rows=["method", "criterion"], caption="CIFAR-10")
+    >>> table.data.to_dict()
+    {'50%': {('dc', 'random'): '28.5 ± 0.3', ('dc', 'loss'): '30.0 ± 0.2'}}
+    >>> table.to_html().count("font-weight: bold")
+    1
     """
     means = _pivot(values, rows, columns, "value")
     spreads = _pivot(values, rows, columns, "std")
@@ -36,7 +46,14 @@ def results_table(
 def max_ratio_table(
     values: pd.DataFrame, rows: Sequence[str], columns: Sequence[str] = ("method",), caption: str = ""
 ) -> Styler:
-    """Maximum pruning ratios in the form of the supplement's Tables 3-5: settings down, methods across."""
+    """Maximum pruning ratios in the form of the supplement's Tables 3-5: settings down, methods across.
+
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> values = pd.DataFrame({"ipc": [1, 1, 10], "method": ["dc", "dm", "dc"], "value": [90.0, 85.0, 70.0]})
+    >>> report.max_ratio_table(values, rows=["ipc"]).data.to_dict("index")
+    {'1': {'dc': '90%', 'dm': '85%'}, '10': {'dc': '70%', 'dm': '–'}}
+    """
     return styled(_pivot(values, rows, columns, "value").map(_percent), caption)
 
 
@@ -52,6 +69,15 @@ def three_columns(
 
     Three frames of values with the columns `on`. A setting absent from ours at paper scale reads "not run
     yet", one absent elsewhere "–". `show` writes a value and its standard deviation; mean ± std by default.
+
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> columns = ["method", "value", "std"]
+    >>> theirs = pd.DataFrame([("dc", 90, float("nan")), ("dm", 85, float("nan"))], columns=columns)
+    >>> ours = pd.DataFrame([("dc", 95, float("nan"))], columns=columns)
+    >>> table = report.three_columns(theirs, ours.iloc[:0], ours, on=["method"], show=report.percent)
+    >>> table.data.values.tolist()
+    [['90%', 'not run yet', '95%'], ['85%', 'not run yet', '–']]
     """
     show = show or plus_minus
     sources = {"published": published, "ours at paper scale": paper_scale, "this build": live}
@@ -70,6 +96,14 @@ def one_by_one(records: pd.DataFrame, published: pd.DataFrame, caption: str = ""
     """Each of our trials beside the published value of its criterion and ratio, if there is one.
 
     The deviation of a trial is over its evaluation networks; the column score says how it was ranked.
+
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> setting = {"criterion": "loss", "ratio": 0.99}
+    >>> records = pd.DataFrame([{**setting, "accuracy": 0.2832, "std": 0.002, "score": '{"epochs": 5}'}])
+    >>> published = pd.DataFrame([{**setting, "value": 29.7, "std": float("nan")}])
+    >>> report.one_by_one(records, published).data.values.tolist()
+    [['loss', '99%', '29.7', '28.3 ± 0.2', '{"epochs": 5}']]
     """
     at = {(row["criterion"], row["ratio"]): row for row in published.to_dict("records")}
     rows = []
@@ -88,19 +122,37 @@ def one_by_one(records: pd.DataFrame, published: pd.DataFrame, caption: str = ""
 
 
 def percent(value: float, _std: float = np.nan) -> str:
-    """A pruning ratio as the paper writes it, for `three_columns(..., show=percent)`."""
+    """A pruning ratio as the paper writes it, for `three_columns(..., show=percent)`.
+
+    value : in per cent.
+
+    >>> from bilp_core import report
+    >>> report.percent(99.50), report.percent(float("nan"))
+    ('99.5%', '–')
+    """
     return _percent(value)
 
 
 def plus_minus(mean: float, std: float, digits: int = 1) -> str:
-    """Mean ± standard deviation as the book writes them, to so many decimal places."""
+    """Mean ± standard deviation as the book writes them, to so many decimal places.
+
+    >>> from bilp_core import report
+    >>> report.plus_minus(28.34, 0.52), report.plus_minus(28.34, float("nan"), digits=2)
+    ('28.3 ± 0.5', '28.34')
+    """
     if pd.isna(mean):
         return ABSENT
     return f"{mean:.{digits}f}" if pd.isna(std) else f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
 def table(frame: pd.DataFrame, caption: str = "", index: bool = False) -> Styler:
-    """Any other frame as a table of the book; its numbers to three digits."""
+    """Any other frame as a table of the book; its numbers to three digits.
+
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> report.table(pd.DataFrame({"variant": ["sketch"], "error": [0.027182]}), "Ranking errors").data.values.tolist()
+    [['sketch', '0.0272']]
+    """
     styler = styled(frame.map(_three_digits), caption)
     return styler if index else styler.hide(axis="index")
 

@@ -14,6 +14,12 @@ def measured(records: pd.DataFrame, by: Sequence[str], what: str = "accuracy") -
     by   : the setting columns that tell experiments apart; the trials of one differ in their seed.
     what : another column in place of accuracy, in its own unit.
     Returns values: `by`, value, std (population; NaN for a single trial), and trials, their number.
+
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> records = pd.DataFrame({"ratio": [0.5, 0.5], "seed": [0, 1], "accuracy": [0.48, 0.52]})
+    >>> report.measured(records, by=["ratio"]).round(3).values.tolist()
+    [[0.5, 50.0, 2.0, 2.0]]
     """
     if records.empty:
         return pd.DataFrame(columns=[*by, "value", "std", "trials"])
@@ -29,6 +35,13 @@ def max_ratios(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
     by : the setting columns that tell experiments apart, without ratio.
     Experiments without full-data trials, or without pruned ones, are left out.
+
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> rows = [("random", 0, 0.5), ("loss", 0.5, 0.52), ("loss", 0.9, 0.4), ("random", 0.5, 0.4)]
+    >>> records = pd.DataFrame(rows, columns=["criterion", "ratio", "accuracy"])
+    >>> report.max_ratios(records, by=["criterion"]).values.tolist()
+    [['loss', 50.0, nan], ['random', 0.0, nan]]
     """
     nothing = pd.DataFrame(columns=[*by, "value", "std"])
     if records.empty:
@@ -46,6 +59,12 @@ def repeat_full(frame: pd.DataFrame) -> pd.DataFrame:
     """Records or values with the rows of full data (ratio 0) repeated for each criterion.
 
     Full data has no criterion, so it runs once and serves all.
+
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> records = pd.DataFrame({"criterion": ["random", "random", "loss"], "ratio": [0, 0.5, 0.5]})
+    >>> report.repeat_full(records).values.tolist()
+    [['random', 0.0], ['loss', 0.0], ['random', 0.5], ['loss', 0.5]]
     """
     full, pruned = frame[frame["ratio"] == 0], frame[frame["ratio"] > 0]
     served = [full.assign(criterion=name) for name in pruned["criterion"].unique()]
@@ -53,13 +72,27 @@ def repeat_full(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def name_full(frame: pd.DataFrame) -> pd.DataFrame:
-    """Records or values with "full data" for the criterion of what was not pruned."""
+    """Records or values with "full data" for the criterion of what was not pruned.
+
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> report.name_full(pd.DataFrame({"criterion": ["random", "loss"], "ratio": [0, 0.5]}))["criterion"].tolist()
+    ['full data', 'loss']
+    """
     return frame.assign(criterion=frame["criterion"].where(frame["ratio"] > 0, "full data"))
 
 
 def differences(values: pd.DataFrame, criterion: str, base: str, on: Sequence[str]) -> pd.DataFrame:
     """By how much one criterion is above another, settings `on` being equal: values, whose std is that of a difference
-    of independent trials."""
+    of independent trials.
+
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> rows = [("loss", 1, 30.0, 3.0), ("random", 1, 28.0, 4.0), ("loss", 10, 45.0, 1.0)]
+    >>> values = pd.DataFrame(rows, columns=["criterion", "ipc", "value", "std"])
+    >>> report.differences(values, "loss", "random", on=["ipc"]).values.tolist()
+    [[1.0, 2.0, 5.0]]
+    """
     if values.empty:
         return values
     one, other = (
@@ -74,6 +107,12 @@ def mark_comparable(values: pd.DataFrame, same: Sequence[str]) -> pd.DataFrame:
 
     The full-data value is the one at ratio 0 with equal settings in the columns `same`. Without one, nothing
     there is comparable. Source: supplement Sec. 6.3; a mean above the band counts too.
+
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> values = pd.DataFrame({"ratio": [0, 0.5, 0.9], "value": [50.0, 49.0, 47.0], "std": [2.0, 1.0, 1.0]})
+    >>> report.mark_comparable(values.assign(method="dc"), same=["method"])["comparable"].tolist()
+    [True, True, False]
     """
     full = values[values["ratio"] == 0].drop_duplicates(list(same))
     floor = full[list(same)].assign(_floor=full["value"] - full["std"].fillna(0))
