@@ -122,8 +122,9 @@ def record(
     watches: Mapping[str, Watch],
     progress: Report | None = None,
     finished: Finished | None = None,
-) -> dict[str, Annotated[Tensor, "[trials, N]"]]:
+) -> dict[str, Annotated[Tensor, "[trials, N] or [trials, epochs, N]"]]:
     """Train the probe's trials and return, for each watch, the reduced statistic of each trial: [trials, N], CPU.
+    A `Curve` reduces nothing: [trials, epochs, N].
 
     Trials train `probe.together` at a time; a trial's numbers do not depend on the others, but for rounding. As many
     epochs are trained as the longest watch needs; since the learning rate is constant, those of a shorter watch are
