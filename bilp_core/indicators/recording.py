@@ -122,7 +122,7 @@ def record(
     watches: Mapping[str, Watch],
     progress: Report | None = None,
     finished: Finished | None = None,
-) -> dict[str, Annotated[Tensor, "[trials, N] or [trials, epochs, N]"]]:
+) -> dict[str, Annotated[Tensor, "[..., N]"]]:
     """Train the probe's trials and return, for each watch, the reduced statistic of each trial: [trials, N], CPU.
     A `Curve` reduces nothing: [trials, epochs, N].
 
