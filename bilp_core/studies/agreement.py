@@ -19,6 +19,16 @@ def rank_correlation(first: Tensor, second: Tensor, labels: Tensor) -> float:
     Ranks are class-wise since pruning is: that one class is harder than another says nothing about who stays.
     A class whose scores are all equal, or that has one sample, has no ranking and is left out.
     Raises InputError when no class is left, or a score is not finite.
+    Source: ours; the main paper, Sec. 5.5, asks how many epochs and trials are enough.
+
+    >>> import torch
+    >>> from bilp_core.studies.agreement import rank_correlation
+    >>> labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    >>> scores = torch.tensor([1.0, 2.0, 3.0, 30.0, 20.0, 10.0])
+    >>> round(rank_correlation(scores, scores + 100 * labels, labels), 3)
+    1.0
+    >>> round(rank_correlation(scores, torch.arange(6.0), labels), 3)  # the same in one class, reversed in the other
+    0.0
     """
     from scipy.stats import spearmanr
 
@@ -40,7 +50,14 @@ def rank_correlation(first: Tensor, second: Tensor, labels: Tensor) -> float:
 
 
 def check_fewer(most_trials: int, most_epochs: int, trials: Sequence[int], epochs: Sequence[int]) -> None:
-    """Raises InputError unless all `trials` and `epochs` are from 1 to the most there are."""
+    """Raises InputError unless all `trials` and `epochs` are from 1 to the most there are.
+
+    >>> from bilp_core.studies.agreement import check_fewer
+    >>> check_fewer(5, 30, trials=[1, 5], epochs=[10])
+    >>> check_fewer(5, 30, trials=[1, 6], epochs=[10])
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: trials = 6: must be from 1 to 5
+    """
     for name, values, most in (("trials", trials, most_trials), ("epochs", epochs, most_epochs)):
         if not values:
             raise InputError(f"{name} = {values!r}: give at least one number")
@@ -67,6 +84,17 @@ def agreement(
         independent : mean of the correlation with all epochs of the trials outside the group; nan if none are left.
                       Unlike `full` it is not flattered by the group's own share, but the yardstick has fewer trials.
     Raises InputError for a t or e that the curves do not have.
+
+    >>> import torch
+    >>> from bilp_core.studies.agreement import agreement
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> hardness = torch.arange(10.0)  # of ten samples; losses are noisy, over 4 trials of 3 epochs
+    >>> curves = hardness + torch.randn(4, 3, 10, generator=rng)
+    >>> found = agreement(curves, torch.zeros(10, dtype=torch.int64), trials=[1, 4], epochs=[1, 3])
+    >>> found[["trials", "epochs", "groups"]].values.tolist()
+    [[1, 1, 4], [1, 3, 4], [4, 1, 1], [4, 3, 1]]
+    >>> round(float(found["full"].iloc[-1]), 6)  # the full run with itself
+    1.0
     """
     import pandas as pd
 

@@ -14,7 +14,21 @@ from . import ite_variants
 
 def rank_scatter(effects: pd.DataFrame, variant: str, against: str = "exact") -> Figure:
     """Fig. 1 of the supplement: ranks by `variant` against exact ranks, one panel a class, with the line of equality
-    and the ranking error in the title. effects : of one method and one network."""
+    and the ranking error in the title.
+
+    effects : of one method and one network, as `ite_variants.measure` gives them.
+
+    >>> import matplotlib.pyplot as plt
+    >>> import pandas as pd
+    >>> from bilp_core.studies import ite_figures
+    >>> batch = {"method": "dm", "network": 0, "age": 0, "class": "cat", "seconds": 1.0}
+    >>> rows = [{**batch, "variant": "exact", "effect": effect} for effect in (1.0, 2.0, 3.0)]
+    >>> rows += [{**batch, "variant": "sketch", "effect": effect} for effect in (1.0, 3.0, 2.0)]
+    >>> figure = ite_figures.rank_scatter(pd.DataFrame(rows), "sketch")
+    >>> figure.axes[0].get_title()  # two of three samples are one rank off: 2 / (3 x 2)
+    'cat: 33.3%'
+    >>> plt.close(figure)
+    """
     style()
     found = ite_variants.errors(effects, against)
     batches = list(effects.groupby("class", sort=False))
@@ -39,7 +53,19 @@ def rank_scatter(effects: pd.DataFrame, variant: str, against: str = "exact") ->
 
 
 def normality(values: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
-    """A histogram and a normal Q-Q plot for each set of values, in standard units."""
+    """A histogram and a normal Q-Q plot for each set of values, in standard units.
+
+    values : arrays [N], in any unit: each is shown less its mean, over its standard deviation. names : a title each.
+
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> from bilp_core.studies import ite_figures
+    >>> rng = np.random.default_rng(0)
+    >>> figure = ite_figures.normality([rng.normal(size=50), rng.exponential(size=50)], ["normal", "skewed"])
+    >>> [axis.get_title() for axis in figure.axes]
+    ['normal', 'skewed', '', '']
+    >>> plt.close(figure)
+    """
     style()
     figure, axes = plt.subplots(2, len(values), figsize=(7.2, 4.0), squeeze=False, sharex="row")
     for k, (sample, name) in enumerate(zip(values, names, strict=True)):
@@ -63,7 +89,18 @@ def normality(values: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
 
 def running(tracks: pd.DataFrame) -> Figure:
     """Mean and spread of the ITE of each batch beside the running law: columns step, mean, std, running_mean,
-    low, high (the band of values that is kept)."""
+    low, high (the band of values that is kept).
+
+    >>> import matplotlib.pyplot as plt
+    >>> import pandas as pd
+    >>> from bilp_core.studies import ite_figures
+    >>> steps = {"step": [1, 2], "mean": [1.0, 1.2], "std": [0.1, 0.2]}
+    >>> tracks = pd.DataFrame({**steps, "running_mean": [1.0, 1.02], "low": [0.8, 0.81], "high": [1.2, 1.23]})
+    >>> figure = ite_figures.running(tracks)
+    >>> figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()
+    ('decision', 'ITE norm')
+    >>> plt.close(figure)
+    """
     style()
     figure, axis = plt.subplots(figsize=(7.2, 2.8))
     axis.errorbar(
@@ -82,6 +119,15 @@ def laziness(values: pd.DataFrame) -> Figure:
     """Accuracy, and time of the distillation against that without adaptive pruning, by the steps a decision serves.
 
     values : columns lazy, value, std (accuracy, %), time (ratio).
+
+    >>> import matplotlib.pyplot as plt
+    >>> import pandas as pd
+    >>> from bilp_core.studies import ite_figures
+    >>> values = pd.DataFrame({"lazy": [1, 10], "value": [30.1, 30.0], "std": [0.3, 0.2], "time": [1.6, 1.07]})
+    >>> figure = ite_figures.laziness(values)
+    >>> [axis.get_ylabel() for axis in figure.axes]
+    ['test accuracy (%)', 'time / time without']
+    >>> plt.close(figure)
     """
     style()
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.6))

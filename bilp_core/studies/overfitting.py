@@ -29,6 +29,15 @@ def measure(curves: pd.DataFrame) -> pd.DataFrame:
     Returns a row a trial: key; rise, the test loss (nats) at the last epoch over its smallest; gap, test less train
     loss at the last epoch; lost, the best test accuracy less the last one, in points of per cent. The smallest and
     the best of a curve are chosen after the fact, so rise and lost are never negative.
+    Source: the quantities are ours; the curves are those of supplement Sec. 4.
+
+    >>> import pandas as pd
+    >>> from bilp_core.studies import overfitting
+    >>> columns = ["key", "network", "epoch", "split", "loss", "accuracy"]
+    >>> test = [("a", 0, 1, "test", 2.0, 0.25), ("a", 0, 2, "test", 1.0, 0.5), ("a", 0, 3, "test", 1.5, 0.375)]
+    >>> train = [("a", 0, epoch, "train", 0.25, None) for epoch in (1, 2, 3)]
+    >>> overfitting.measure(pd.DataFrame(test + train, columns=columns)).values.tolist()
+    [['a', 0.5, 1.25, 12.5]]
     """
     rows = []
     for key, group in curves.groupby("key", sort=False):
@@ -49,6 +58,11 @@ def trend(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
     """Rank correlation of two quantities over trials, and its p-value: the chance of one as large without a relation.
 
     Both are NaN where all values of one quantity are equal. Raises InputError for fewer than three trials.
+
+    >>> from bilp_core.studies import overfitting
+    >>> correlation, chance = overfitting.trend([0.0, 0.5, 0.9, 0.99], [2.0, 1.8, 1.9, 1.1])
+    >>> round(correlation, 3), round(chance, 3)
+    (-0.8, 0.2)
     """
     if len(x) < 3:
         raise InputError(f"{len(x)} trials: a trend needs at least 3")
@@ -63,6 +77,18 @@ def figure(curves: pd.DataFrame, by: str = "ratio") -> Figure:
     over all networks of all trials. Losses have a log axis.
 
     curves : as `trials.curves` gives them, with the column `by`, which may be numbers or names.
+
+    >>> import matplotlib.pyplot as plt
+    >>> import pandas as pd
+    >>> from bilp_core.studies import overfitting
+    >>> rows = [(ratio, split, epoch, 2.0 / epoch, 0.5) for ratio in (0, 0.9) for split in ("train", "test")
+    ...         for epoch in (1, 2)]
+    >>> figure = overfitting.figure(pd.DataFrame(rows, columns=["ratio", "split", "epoch", "loss", "accuracy"]))
+    >>> [axis.get_title() for axis in figure.axes]
+    ['train loss (nats)', 'test loss (nats)', 'test accuracy (%)']
+    >>> [text.get_text() for text in figure.legends[0].get_texts()]
+    ['0%', '90%']
+    >>> plt.close(figure)
     """
     style()
     panels = {"train loss (nats)": ("train", "loss", 1), "test loss (nats)": ("test", "loss", 1)}

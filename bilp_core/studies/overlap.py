@@ -18,6 +18,12 @@ def jaccard(first: Tensor, second: Tensor, labels: Tensor) -> float:
 
     first, second : indices that are kept, int64; labels : int64 [N], of all samples.
     Raises InputError where neither selection has a sample of some class.
+
+    >>> import torch
+    >>> from bilp_core.studies import overlap
+    >>> labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    >>> overlap.jaccard(torch.tensor([0, 1, 3]), torch.tensor([0, 2, 3]), labels)  # 1/3 and 1/1
+    0.6666666666666666
     """
     masks = [torch.zeros(len(labels), dtype=torch.bool).index_fill(0, kept.cpu(), True) for kept in (first, second)]
     labels = labels.cpu()
@@ -32,12 +38,28 @@ def jaccard(first: Tensor, second: Tensor, labels: Tensor) -> float:
 
 
 def by_chance(kept: float) -> float:
-    """What two independent random selections of the share `kept` of a large class have in common, by Jaccard."""
+    """What two independent random selections of the share `kept` of a large class have in common, by Jaccard.
+
+    Source: ours: kept^2 of the class are in both, 2 kept - kept^2 in either.
+
+    >>> from bilp_core.studies import overlap
+    >>> overlap.by_chance(1.0), round(overlap.by_chance(0.1), 4)
+    (1.0, 0.0526)
+    """
     return kept / (2 - kept)
 
 
 def overlaps(selections: Mapping[str, Tensor], labels: Tensor) -> pd.DataFrame:
-    """`jaccard` between all pairs of named selections: a square frame."""
+    """`jaccard` between all pairs of named selections: a square frame.
+
+    Raises InputError as `jaccard` does.
+
+    >>> import torch
+    >>> from bilp_core.studies import overlap
+    >>> selections = {"loss": torch.tensor([0, 1]), "el2n": torch.tensor([0, 2])}
+    >>> overlap.overlaps(selections, torch.tensor([0, 0, 0])).round(2).values.tolist()
+    [[1.0, 0.33], [0.33, 1.0]]
+    """
     rows = [[jaccard(one, other, labels) for other in selections.values()] for one in selections.values()]
     return pd.DataFrame(rows, index=list(selections), columns=list(selections))
 
@@ -47,6 +69,12 @@ def mean_percentile(kept: Tensor, scores: Tensor, labels: Tensor) -> float:
 
     kept : int64 indices; scores : [N]; labels : int64 [N]. A random selection has 50 on average; of equal scores the
     smaller index comes first.
+
+    >>> import torch
+    >>> from bilp_core.studies import overlap
+    >>> scores, labels = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.zeros(4, dtype=torch.int64)
+    >>> overlap.mean_percentile(torch.tensor([0, 1]), scores, labels)  # the middles of the lower two quarters
+    25.0
     """
     kept, labels, places = kept.cpu(), labels.cpu(), torch.empty(len(labels))
     for c in labels.unique():
@@ -58,7 +86,17 @@ def mean_percentile(kept: Tensor, scores: Tensor, labels: Tensor) -> float:
 
 def order_lost(kept: Tensor, labels: Tensor, rng: Generator) -> Tensor:
     """The selection that `kept` becomes where the rows of each class were shuffled, and their numbers then read as if
-    they had not been: int64, sorted. labels : int64 [N]; rng is on the CPU."""
+    they had not been: int64, sorted.
+
+    labels : int64 [N]; rng is on the CPU.
+
+    >>> import torch
+    >>> from bilp_core.studies import overlap
+    >>> labels, kept = torch.arange(2).repeat(50), torch.arange(20)
+    >>> found = overlap.order_lost(kept, labels, torch.Generator().manual_seed(0))
+    >>> labels[found].bincount().tolist(), torch.equal(found, kept)
+    ([10, 10], False)
+    """
     kept, labels = kept.cpu(), labels.cpu()
     found = kept.clone()
     for c in labels.unique():
@@ -70,7 +108,17 @@ def order_lost(kept: Tensor, labels: Tensor, rng: Generator) -> Tensor:
 
 
 def heatmap(table: pd.DataFrame) -> Figure:
-    """`overlaps` as a picture, with its numbers."""
+    """`overlaps` as a picture, with its numbers.
+
+    >>> import matplotlib.pyplot as plt
+    >>> import pandas as pd
+    >>> from bilp_core.studies import overlap
+    >>> names = ["loss", "el2n"]
+    >>> figure = overlap.heatmap(pd.DataFrame([[1.0, 0.25], [0.25, 1.0]], index=names, columns=names))
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['1.00', '0.25', '0.25', '1.00']
+    >>> plt.close(figure)
+    """
     style()
     side = 1.6 + 0.46 * len(table)
     figure, axis = plt.subplots(figsize=(min(7.2, side + 0.6), min(6.6, side)))

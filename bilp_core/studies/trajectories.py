@@ -12,7 +12,15 @@ from ..report.figures import style
 
 def plane(expert: Tensor) -> tuple[Tensor, Tensor, float]:
     """The plane of most variance of a trajectory [E, P]: its mean [P], two directions [P, 2], their share of the
-    variance."""
+    variance.
+
+    >>> import torch
+    >>> from bilp_core.studies.trajectories import plane
+    >>> line = torch.arange(4.0).view(4, 1) * torch.tensor([[3.0, 0.0, 4.0]])
+    >>> mean, directions, share = plane(line)
+    >>> mean.tolist(), directions.shape, round(share, 4)
+    ([4.5, 0.0, 6.0], torch.Size([3, 2]), 1.0)
+    """
     mean = expert.mean(0)
     _, values, directions = torch.linalg.svd(expert - mean, full_matrices=False)
     share = float(values[:2].square().sum() / values.square().sum().clamp(min=1e-30))
@@ -25,6 +33,16 @@ def trajectories(expert: Tensor, students: Mapping[str, Tensor], target: int) ->
 
     expert : [epochs + 1, P]. students : name -> [steps + 1, P]. target : the epoch where students should end; left,
     the paths; right, each student's distance from there as a share of its distance at the start.
+
+    >>> import matplotlib.pyplot as plt
+    >>> import torch
+    >>> from bilp_core.studies.trajectories import trajectories
+    >>> expert = torch.tensor([[0.0, 0.0, 0.0], [2.0, 1.0, 0.0], [4.0, 0.0, 0.0]])
+    >>> student = torch.tensor([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
+    >>> figure = trajectories(expert, {"student": student}, target=2)
+    >>> figure.axes[1].lines[0].get_ydata().tolist()
+    [1.0, 0.25]
+    >>> plt.close(figure)
     """
     style()
     mean, axes_of_plane, share = plane(expert)
