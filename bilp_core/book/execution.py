@@ -1,4 +1,4 @@
-"""Runs one notebook in a process of its own: `python -m bilp_core.book.execution NOTEBOOK OUT`.
+"""Runs one notebook in a process of its own: `python -m bilp_core.book NOTEBOOK OUT`.
 
 A process each, because papermill changes the working directory. The exit status is what is trusted, not the
 saved notebook: when a kernel dies, papermill marks every cell as completed.
@@ -29,7 +29,7 @@ def execute(notebook: Path, out: Path, *, cwd: Path) -> None:
     Tries once more when the kernel did not start (a busy machine), never when a cell failed.
     Raises ExecutionFailed; `out` then holds the cells that ran, for a look at them.
     """
-    command = [sys.executable, "-m", "bilp_core.book.execution", str(notebook), str(out)]
+    command = [sys.executable, "-m", "bilp_core.book", str(notebook), str(out)]
     environment = os.environ | {
         "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not a namesake in the home folder
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the debugger warns about frozen modules
@@ -75,7 +75,8 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _main(notebook: str, out: str) -> int:
+def main(notebook: str, out: str) -> int:
+    """Execute `notebook` into `out`; the exit status: 0 done, 1 a cell failed, KERNEL_DID_NOT_START."""
     import nbformat
     from nbclient.exceptions import DeadKernelError
     from papermill import PapermillExecutionError, execute_notebook
@@ -124,7 +125,3 @@ def _main(notebook: str, out: str) -> int:
         return KERNEL_DID_NOT_START
     terminal.write("")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_main(*sys.argv[1:]))
