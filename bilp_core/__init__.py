@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .pruning import keep
     from .synthetic import SyntheticSet
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 REVISION = 6  # raised when the library changes so that stored numbers are no longer what it would give
 
 # Idle OpenMP threads sleep instead of spinning: on shared or busy cores spinning slows small networks tenfold.
