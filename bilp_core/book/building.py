@@ -42,6 +42,18 @@ def build(
     only  : names of the chapters that may be executed (default: all); the others as in a draft.
     Raises InputError before anything runs when a parameter of any chapter is wrong or Jupyter Book 1 is not there,
     BuildFailed when a chapter or the rendering failed. One failed chapter does not keep the others from being executed.
+
+    >>> from pathlib import Path
+    >>> from bilp_core.book import build
+    >>> book = {"book/_toc.yml": "format: jb-book\\nroot: intro", "book/intro.md": "# A book of one page"}
+    >>> for name, text in {**book, "_config.yml": "title: Tiny", "params/quick/none.yaml": ""}.items():
+    ...     Path(name).parent.mkdir(parents=True, exist_ok=True)
+    ...     _ = Path(name).write_text(text)
+    >>> page = build("quick", root=Path.cwd())  # doctest: +ELLIPSIS
+    rendering
+    The book: ...
+    >>> page.name, "A book of one page" in page.with_name("intro.html").read_text()
+    ('index.html', True)
     """
     root = root or paths.root()
     book = chapters(root)
@@ -61,6 +73,11 @@ def run_chapter(
     Without overrides this is the preset's own chapter. With them the result goes to a folder of its own,
     `_build/runs/<chapter>-<hash of the values>/`, so that runs can be compared and the preset's book stays.
     Raises InputError, BuildFailed.
+
+    >>> from bilp_core.book import run_chapter
+    >>> run_chapter("overfitting", overrides={"sedes": 5})  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: overfitting has no parameter 'sedes'. Did you mean 'seeds'? Its parameters: ...
     """
     root = root or paths.root()
     book = chapters(root)

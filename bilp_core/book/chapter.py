@@ -21,7 +21,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chapter:
-    """One text notebook; `page` is its path below book/ without suffix, as the contents name it."""
+    """One text notebook; `page` is its path below book/ without suffix, as the contents name it.
+
+    text : MyST Markdown. Raises InputError, when they are asked for, where the parameters are not plain values.
+
+    >>> from bilp_core.book import Chapter
+    >>> front = ["---", "kernelspec: {name: python3, display_name: Python 3}", "---"]
+    >>> cell = ["```{code-cell}", ":tags: [parameters]", "seeds = 3", "```"]
+    >>> chapter = Chapter("chapters/first", "\\n".join(front + cell))
+    >>> chapter.name, chapter.defaults
+    ('first', {'seeds': 3})
+    >>> chapter.notebook({"seeds": 5}).cells[0].source
+    'seeds = 5'
+    """
 
     page: str
     text: str
@@ -55,7 +67,15 @@ def _parameters_cell(notebook: NotebookNode) -> NotebookNode | None:
 
 
 def chapters(root: Path | None = None) -> list[Chapter]:
-    """The book's chapters in reading order. InputError where the contents name a page that is not there."""
+    """The book's chapters in reading order. InputError where the contents name a page that is not there.
+
+    root : of the project, by default the one this runs in.
+
+    >>> from bilp_core.book import chapters
+    >>> names = [chapter.name for chapter in chapters()]
+    >>> {"redundancy", "ite", "overfitting"} <= set(names), len(names) == len(set(names))
+    (True, True)
+    """
     root = root or paths.root()
     found = []
     for page in pages(root):
@@ -94,6 +114,14 @@ def settings(
     preset    : name of a folder in params/; its <chapter>.yaml is a flat mapping.
     overrides : value, or text of a value as on a command line, by name.
     Raises InputError naming what is wrong and what is allowed.
+
+    >>> from bilp_core.book import chapters, settings
+    >>> chapter = {chapter.name: chapter for chapter in chapters()}["overfitting"]
+    >>> settings(chapter, "quick", {"seeds": "7"})["seeds"]
+    7
+    >>> settings(chapter, "quick", {"seeds": "many"})
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: overfitting: parameter seeds = 'many' is str, not int
     """
     root = root or paths.root()
     folder = root / "params" / preset

@@ -13,6 +13,13 @@ def notebooks(preset: str = "quick", out: Path | None = None, *, root: Path | No
 
     out : the folder; default notebooks/ in the clone, where git ignores them.
     A notebook that is there already and differs is somebody's work: it is kept, and said so.
+    Returns the files that were written. Raises InputError as `settings` does.
+
+    >>> from pathlib import Path
+    >>> from bilp_core.book import chapters, notebooks
+    >>> written = notebooks("quick", Path("notebooks"))
+    >>> [path.stem for path in written] == [chapter.name for chapter in chapters()]
+    True
     """
     import nbformat
 

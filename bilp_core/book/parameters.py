@@ -24,12 +24,21 @@ def read(source: str, chapter: str) -> Values:
 
     source : Python text of the cell, one `name = literal` a line (annotations and comments allowed).
     Raises InputError where a line is anything else, for such a value could not be set from outside.
+
+    >>> from bilp_core.book import parameters
+    >>> parameters.read("seeds = 3  # runs\\nmethods = ['dc', 'dm']", "first")
+    {'seeds': 3, 'methods': ['dc', 'dm']}
     """
     return {name: ast.literal_eval(value) for name, value in _assignments(source, chapter)}
 
 
 def fill(source: str, values: Mapping[str, Any], chapter: str) -> str:
-    """The parameters cell with `values` in place of its defaults; comments and layout stay."""
+    """The parameters cell with `values` in place of its defaults; comments and layout stay.
+
+    >>> from bilp_core.book import parameters
+    >>> parameters.fill("seeds = 3  # runs", {"seeds": 5}, "first")
+    'seeds = 5  # runs'
+    """
     lines = [line.encode() for line in source.splitlines(keepends=True)]  # ast counts columns in UTF-8 bytes
     for name, node in reversed(_assignments(source, chapter)):
         if ast.literal_eval(node) == values[name]:
@@ -48,6 +57,13 @@ def settings(
 
     overrides : values, or the text of values as typed on a command line ("5", "1e-3", "[dc, dm]").
     Raises InputError naming the chapter, the parameter, its value and what is allowed.
+
+    >>> from bilp_core.book import parameters
+    >>> parameters.settings({"seeds": 3, "lr": 0.1, "methods": ["dc"]}, {"seeds": 5}, {"methods": "[dc, dm]"}, "first")
+    {'seeds': 5, 'lr': 0.1, 'methods': ['dc', 'dm']}
+    >>> parameters.settings({"lr": 0.1}, {"lr": "1e-2"}, {}, "first")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: first: parameter lr = '1e-2' is str, not float. YAML reads 1e-2 as a string: write ...
     """
     values = dict(defaults)
     for name, value in preset.items():

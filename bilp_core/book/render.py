@@ -26,7 +26,24 @@ NOT_STAGED = ("published", "results")
 
 
 class BuildFailed(RuntimeError):
-    """A chapter failed or Sphinx complained; nothing half-made is shown as finished."""
+    """A chapter failed or Sphinx complained; nothing half-made is shown as finished.
+
+    The message has a line for each chapter that failed, or says where all that Sphinx said is kept.
+
+    >>> from pathlib import Path
+    >>> from bilp_core.book import BuildFailed, build
+    >>> book = {"book/_toc.yml": "format: jb-book\\nroot: intro", "book/intro.md": "# Tiny\\n\\n[a page](nowhere.md)"}
+    >>> for name, text in {**book, "_config.yml": "title: Tiny", "params/quick/none.yaml": ""}.items():
+    ...     Path(name).parent.mkdir(parents=True, exist_ok=True)
+    ...     _ = Path(name).write_text(text)
+    >>> try:
+    ...     build("quick", root=Path.cwd())
+    ... except BuildFailed as failed:
+    ...     print(failed)  # doctest: +ELLIPSIS
+    rendering
+    ...intro.md:3: WARNING: ...nowhere.md...
+    the pages could not be rendered; all that was said: ...sphinx.log
+    """
 
 
 def render(root: Path, out: Path, shown: Mapping[str, str], ingredients: str, *, strict: bool) -> Path:

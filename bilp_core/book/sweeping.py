@@ -33,6 +33,11 @@ def sweep(
     Each run is one job and does its own trials one at a time, in the job's place on a device. Values that come to
     the same settings are one run.
     Raises InputError before anything runs, BuildFailed at the end if any run failed.
+
+    >>> from bilp_core.book import sweep
+    >>> sweep("overfitting", {"seeds": [1, "two"]})
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: overfitting: parameter seeds = 'two' is str, not int
     """
     root = root or paths.root()
     chapter = named(name, chapters(root))
@@ -64,7 +69,16 @@ def sweep(
 
 
 def chapter_job(name: str, preset: str, overrides: Mapping[str, Any], root: str) -> str:
-    """`run_chapter` in a worker: its trials stay in this worker's place. The path of the executed notebook."""
+    """`run_chapter` in a worker: its trials stay in this worker's place. The path of the executed notebook.
+
+    root : of the project. Raises InputError, BuildFailed.
+
+    >>> from bilp_core.book import chapter_job
+    >>> from bilp_core.utils import paths
+    >>> chapter_job("overfitting", "hasty", {}, str(paths.root()))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: there is no preset 'hasty'; there are: ...
+    """
     before = dict(os.environ)
     os.environ.update(BILP_ENGINE="local", BILP_SLOTS="1")
     try:
