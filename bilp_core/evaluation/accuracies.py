@@ -52,6 +52,7 @@ def evaluate(
 ) -> Accuracies:
     """Train `repeats` fresh networks together on `synthetic` and test them on `test_data`.
 
+    network, protocol : what they are, and how they are trained. progress : called with (epochs done, of all, note).
     Test images are whitened as those were that `synthetic` was made of; its labels may be soft.
     Network k of them depends on `seed` and k alone. Raises InputError when the two sets do not fit each other.
     Source: the protocols', see `protocol`; five repeats as in supplement Sec. 6.3.

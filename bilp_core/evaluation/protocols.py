@@ -133,7 +133,8 @@ def idc_protocol(data: ImageData, network: str, ipc: int, factor: int) -> Protoc
     Without CutMix on SVHN at IPC 1 and factor 1 (with cutout then), and on MNIST and our digits at factors above 1.
     DenseNet trains 400 epochs from IPC 50 on. From 128x128 pixels on CutMix is certain and the epochs fall with the
     number of decoded images a class; the reference's photographic transforms there are not ours.
-    factor : of the formation. Source: Kim et al., ICML 2022, and their code.
+    factor : of the formation.
+    Source: Kim et al., ICML 2022, and their code.
 
     >>> from bilp_core import load
     >>> from bilp_core.evaluation.protocols import idc_protocol

@@ -10,7 +10,10 @@ from .layers import NORMS, POOLS, Shape, first_padding
 
 
 def mlp(shape: Shape) -> nn.Sequential:
-    """Two hidden layers of 128. shape : (C, H, W) of an image. Source: the reference of DC, DSA and DM.
+    """Two hidden layers of 128.
+
+    shape : (C, H, W) of an image.
+    Source: the reference of DC, DSA and DM.
 
     >>> from bilp_core.nets import network
     >>> net = network("mlp", (3, 32, 32), 10)
@@ -23,7 +26,8 @@ def mlp(shape: Shape) -> nn.Sequential:
 def lenet(shape: Shape) -> nn.Sequential:
     """Two 5x5 convolutions and two hidden linear layers; E is the last hidden layer's 84.
 
-    shape : (C, H, W) of an image. Source: the reference of DC, DSA and DM.
+    shape : (C, H, W) of an image.
+    Source: the reference of DC, DSA and DM.
 
     >>> from bilp_core.nets import network
     >>> net = network("lenet", (3, 32, 32), 10)
@@ -45,7 +49,8 @@ def lenet(shape: Shape) -> nn.Sequential:
 def alexnet(shape: Shape, norm: str) -> nn.Sequential:
     """Five convolutions, 2x2 max pooling after the first, the second and the last.
 
-    shape : (C, H, W) of an image. norm : see `layers.NORMS`. Source: the reference of DC, DSA and DM.
+    shape : (C, H, W) of an image. norm : see `layers.NORMS`.
+    Source: the reference of DC, DSA and DM.
 
     >>> from bilp_core.nets import network
     >>> net = network("alexnet", (3, 32, 32), 10)
@@ -65,7 +70,8 @@ def alexnet(shape: Shape, norm: str) -> nn.Sequential:
 def vgg11(shape: Shape, norm: str) -> nn.Sequential:
     """Eight 3x3 convolutions in five stages, each ended by 2x2 max pooling; E = 512.
 
-    shape : (C, H, W) of an image. norm : see `layers.NORMS`. Source: the reference of DC, DSA and DM.
+    shape : (C, H, W) of an image. norm : see `layers.NORMS`.
+    Source: the reference of DC, DSA and DM.
 
     >>> from bilp_core.nets import network
     >>> net = network("vgg11", (3, 32, 32), 10)

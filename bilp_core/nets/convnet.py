@@ -67,7 +67,8 @@ def frepo_convnet(shape: Shape, depth: int | None = None, width: int = 128, norm
     """Blocks of 3x3 convolution, ReLU and 2x2 averages; each doubles the width, and from the second on it starts with
     the norm.
 
-    shape : (C, H, W) of an image. Source: FRePo's code.
+    shape : (C, H, W) of an image.
+    Source: FRePo's code.
 
     >>> from bilp_core.nets import network
     >>> net = network("frepo-convnet:norm=batch", (3, 32, 32), 10)

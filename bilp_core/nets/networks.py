@@ -152,7 +152,7 @@ def network(spec: str, shape: Shape, num_classes: int) -> Network:
 
     shape : (channels, height, width) of an image, in pixels.
     Raises InputError on a bad spec, shape or class count, and where images are too small for the network.
-    Source: see the top of this file for all families, and each builder.
+    Source: that of the family, see the builders in `NETWORKS`.
 
     >>> import torch
     >>> from bilp_core.nets import initialise, network

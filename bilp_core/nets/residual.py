@@ -56,7 +56,8 @@ def _residual_stages(width: int, blocks: int, norm: str, pooled: bool) -> list[n
 def resnet18(shape: Shape, norm: str, pooled: bool = False) -> nn.Sequential:
     """Eight residual blocks after a 3x3 stem. E = 512, or the whole last map when `pooled`.
 
-    shape : (C, H, W) of an image. norm : see `layers.NORMS`. Source: the reference of DC, DSA and DM.
+    shape : (C, H, W) of an image. norm : see `layers.NORMS`.
+    Source: the reference of DC, DSA and DM.
 
     >>> from bilp_core.nets import network
     >>> net = network("resnet18", (3, 32, 32), 10)

@@ -28,7 +28,8 @@ class Adaptive:
 
     tails : 'both' drops rate / 2 at each end; 'largest' or 'smallest' only that end (the paper's ablation).
     effect : how the ITE is computed, see `ite.VARIANTS`.
-    Raises InputError for a value out of range. Source: as above; Table 12 has rates of 0.2 and 0.3, and 5 or 10 steps.
+    Raises InputError for a value out of range.
+    Source: main paper; supplement Table 12 has rates of 0.2 and 0.3, and 5 or 10 steps.
 
     >>> from bilp_core.pruning import Adaptive
     >>> Adaptive(rate=0.3)
@@ -58,7 +59,7 @@ class Adaptive:
 class RunningNormal:
     """Mean and variance that follow batches of values with momentum 0.1; the first batch sets them.
 
-    Source: as above.
+    Source: main paper (running statistics), supplement Sec. 6.5 (momentum 0.1); that each class has its own is ours.
 
     >>> import torch
     >>> from bilp_core.pruning import RunningNormal
