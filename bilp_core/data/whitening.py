@@ -14,6 +14,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -46,8 +47,8 @@ class Whitening:
     True
     """
 
-    mean: Tensor
-    matrix: Tensor
+    mean: Annotated[Tensor, "float32 [D]"]
+    matrix: Annotated[Tensor, "float32 [D, D]"]
     source: str = ""
 
     @property
@@ -60,12 +61,12 @@ class Whitening:
         """float32 [D, D]."""
         return torch.linalg.inv(self.matrix.double()).float()
 
-    def apply(self, images: Tensor) -> Tensor:
+    def apply(self, images: Annotated[Tensor, "uint8 [N, C, H, W]"]) -> Annotated[Tensor, "float32 [N, C, H, W]"]:
         """uint8 images [N, C, H, W] as whitened float32 ones."""
         parts = [(part.flatten(1).float() / 255 - self.mean) @ self.matrix for part in images.split(CHUNK)]
         return torch.cat(parts).view(images.shape) if parts else images.float()
 
-    def invert(self, images: Tensor) -> Tensor:
+    def invert(self, images: Annotated[Tensor, "float32 [N, C, H, W]"]) -> Annotated[Tensor, "float32 [N, C, H, W]"]:
         """Whitened images as pixels, [0, 1] if they are natural; differentiable."""
         return (images.flatten(1) @ self.inverse + self.mean).view(images.shape)
 
@@ -105,7 +106,8 @@ def fit(data: ImageData, kind: str) -> Whitening:
     """The whitening of the samples of `data`, of the kind 'absolute' or 'relative'; decomposed in float64.
 
     Raises InputError for an unknown kind, images too large, or fewer than two samples.
-    Source: MTT (by kornia) and FRePo, see above; the directions that stay as they are, counted exactly, are ours.
+    Source: the code of MTT ('absolute', by kornia) and of FRePo ('relative'); how many directions stay as they are
+    there is counted exactly here.
 
     >>> import torch
     >>> from bilp_core import load
