@@ -12,7 +12,7 @@ _NAMES = rf"{_NAME}(?:, {_NAME})*(?: = \S+)?"
 _FIELD = re.compile(rf"({_NAMES})\s+: (.*)")
 _NEXT_FIELD = re.compile(rf"(?<=[.;]) (?={_NAMES} : )")  # several meanings on one line
 _OWN_LINE = re.compile(r"(Returns|Raises|Source)\b|- ")  # starts a paragraph wherever a line starts with it
-_LITERAL = re.compile(r"``.+?``|`[^`]+`")
+_LITERAL = re.compile(r"``.+?``|`[^`]+`|\$[A-Z]+(?:_[A-Z]+)*")  # variables of the environment, too
 
 Link = Callable[[str], str | None]
 
@@ -106,7 +106,7 @@ def split_names(names: str) -> list[str]:
 
 
 def inline(text: str, link: Link = lambda _: None) -> str:
-    """One line of text as reStructuredText: what is in backticks is literal or a link, all else stands for itself."""
+    """One line of text as reStructuredText: what is in backticks (or a `$VARIABLE`) is literal or a link, all else stands for itself."""
     made, end = "", 0
     for literal in _LITERAL.finditer(text):
         name = literal[0].strip("`")

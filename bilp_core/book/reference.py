@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ from .registries import Indicators, Methods, Written
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
+
+# a tensor and what is said of it, as autodoc writes them (with the module of the type twice)
+_ANNOTATED = re.compile(r"~?(?:typing\.)?Annotated\[(?:~?[\w.]+\.)?(~?[\w.]+), ('[^']*')\]")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -80,9 +84,14 @@ def _docstring(_app: Sphinx, what: str, full: str, value: Any, _options: Any, li
     lines[:] = rst(parts, lambda name: meant(name, full, own))
 
 
-def _signature(_app: Sphinx, what: str, _full: str, value: Any, *_: Any) -> tuple[str, str] | None:
-    """None keeps it; a method's settings are in a table, with their meanings."""
-    return ("", "") if _is_method(what, value) else None
+def _signature(
+    _app: Sphinx, what: str, _full: str, value: Any, _options: Any, arguments: str | None, returned: str | None
+) -> tuple[str, str]:
+    """A method's settings are in a table, with their meanings. What annotates a tensor stands behind it in brackets."""
+    if _is_method(what, value):
+        return "", ""
+    arguments, returned = (_ANNOTATED.sub(r"\1[\2]", text or "") for text in (arguments, returned))
+    return arguments, returned
 
 
 def _skip(_app: Sphinx, _what: str, _name: str, value: Any, skip: bool, _options: Any) -> bool:
@@ -119,11 +128,13 @@ def _link_code(app: Sphinx, page: nodes.document) -> None:
         line += [addnodes.pending_xref("", nodes.literal("", short), refexplicit=True, **aim), nodes.Text(", ")]
     line[-1] = nodes.Text(".")
     boxes = (node for node in page.findall(nodes.container) if "tag_provenance" in node["classes"])
-    box = next(boxes, None)
-    if box is not None:
-        box.parent.insert(box.parent.index(box), line)
-    else:
+    box: Any = next(boxes, None)
+    if box is None:
         next(page.findall(nodes.section)).append(line)
+        return
+    while box.parent.parent and box.parent.index(box) <= 1:  # a section of its own
+        box = box.parent
+    box.parent.insert(box.parent.index(box), line)
 
 
 def called(cells: Iterable[str]) -> set[str]:

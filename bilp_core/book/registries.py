@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -37,11 +38,12 @@ class Methods(Written):
                 ", ".join([f"**{cls.default_init}**", *(init for init in cls.inits if init != cls.default_init)]),
                 yes(issubclass(cls, Matching)),
                 yes(cls.staged),
-                inline(source(cls)),
+                inline(published(cls)),
             ]
             for name, cls in METHODS.items()
         )
-        yield from table(["Method", "What it does", "Starts from", "Adaptive pruning", "First stage", "Source"], rows)
+        head = ["Method", "What it does", "Starts from", "Adaptive pruning", "First stage", "Published"]
+        yield from table(head, rows)
         yield from ["In bold: where it starts from unless it is told otherwise.", ""]
         for cls in METHODS.values():
             yield from [f".. autoclass:: {full_name(cls)}", "", *(f"   {line}" for line in self.settings(cls))]
@@ -145,9 +147,11 @@ def meaning(name: str, said: Mapping[str, str]) -> str:
     return said.get(name) or next(group, "")
 
 
-def source(value: Any) -> str:
-    """Where its docstring, or that of its file, says it is from."""
+def published(value: Any) -> str:
+    """Conference and year, from the source that its docstring names, or else from that of its file."""
+    said = inspect.getdoc(inspect.getmodule(value)) or ""
     for part in blocks(inspect.getdoc(value) or ""):
         if part.text.startswith("Source: "):
-            return part.text.removeprefix("Source: ")
-    return (inspect.getdoc(inspect.getmodule(value)) or "").partition("\n\n")[0].replace("\n", " ")
+            said = part.text
+    found = re.search(r"\b[A-Z]\w+ (19|20)\d\d\b", said)
+    return found[0] if found else ""

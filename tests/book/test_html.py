@@ -8,6 +8,9 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 
 from bilp_core import book
+from bilp_core.book import public
+from bilp_core.distillers import METHODS
+from bilp_core.indicators import INDICATORS
 
 LOADED = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
 
@@ -89,6 +92,19 @@ def test_each_chapter_can_be_downloaded_as_executed(html):
         cells = [cell for cell in nbformat.read(html / address, as_version=4).cells if cell.cell_type == "code"]
         assert cells
         assert all(cell.execution_count for cell in cells if cell.source.strip()), chapter.page
+
+
+def test_every_public_name_is_documented(html):
+    ids = {each for file, page in pages(html).items() if file.parent.name == "reference" for each in page.ids}
+    assert not [name for name in public.names() if name not in ids]
+    assert not [cls.name for cls in METHODS.values() if public.full_name(cls) not in ids]
+    assert not [name for name in INDICATORS if f"indicator-{name}" not in ids]
+
+
+def test_each_chapter_leads_to_what_it_uses(html):
+    for chapter in book.chapters():
+        page = Page(html / f"{chapter.page}.html")
+        assert [link for link in page.links if "reference/" in link and "#bilp_core." in link], chapter.page
 
 
 def test_the_configuration_was_used(html):
