@@ -130,7 +130,7 @@ def settings(
         raise InputError(f"there is no preset {preset!r}; there are: {known}")
     file = folder / f"{chapter.name}.yaml"
     if file.is_file():
-        given = yaml.safe_load(file.read_text("utf-8")) or {}
+        given = yaml.load(file.read_text("utf-8"), yaml.BaseLoader) or {}  # texts: what they mean, the defaults say
     elif chapter.defaults:
         raise InputError(f"{chapter.name} has parameters, but the preset has no {file.relative_to(root)}")
     else:

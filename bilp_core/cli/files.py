@@ -21,28 +21,16 @@ def load(args: argparse.Namespace) -> "Splits":
 
 
 def options_given(pairs: Sequence[Sequence[str]] | None) -> dict[str, Any]:
-    """name=value words, each value read as YAML."""
-    import yaml
-
+    """name=value words, the values as text: what they mean, their owner says."""
     found: dict[str, Any] = {}
     for word in [word for group in pairs or [] for word in group]:
         name, equals, text = word.partition("=")
         if not equals or not name:
             raise InputError(f"--set {word!r}: write name=value")
-        try:
-            found[name] = float(text) if _is_exponent(text) else yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError(f"--set {word!r}: {text!r} is not a value") from None
+        if name in found:
+            raise InputError(f"--set {word!r}: {name} is given twice")
+        found[name] = text
     return found
-
-
-def _is_exponent(text: str) -> bool:
-    """1e-3, which YAML would read as text, though nobody on a command line means text."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "e" in text.lower()
 
 
 def _array(path: str, key: str | None) -> Any:

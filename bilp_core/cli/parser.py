@@ -1,33 +1,62 @@
 """Usage of the command."""
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 from .. import __version__
+from ..utils.options import parse
 from . import book, library
 
 
+class _Once(argparse.Action):
+    """Stores a value, and refuses a second one."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:  # noqa: ARG002
+        given = namespace.__dict__.setdefault("given", set())
+        if self.dest in given:
+            raise argparse.ArgumentError(self, "given twice")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+        self.register("action", None, _Once)
+
+
+def _number(kind: type) -> Callable[[str], Any]:
+    """For argparse: a number by the rule of `utils.options`."""
+
+    def read(text: str) -> Any:
+        try:
+            return parse(text, kind)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
 def parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="where to compute")
     common.add_argument("--debug", action="store_true", help="show where an error came from")
 
-    source = argparse.ArgumentParser(add_help=False)
+    source = _Parser(add_help=False)
     source.add_argument("data", metavar="DATA", help="a name (`bilp data list`) or a folder of images")
     source.add_argument("--root", metavar="DIR", help="where named data sets lie ($BILP_DATA, else data/)")
-    source.add_argument("--size", type=int, metavar="PIXELS", help="bring a folder's images to this size")
+    source.add_argument("--size", type=_number(int), metavar="PIXELS", help="bring a folder's images to this size")
 
-    seed = argparse.ArgumentParser(add_help=False)
+    seed = _Parser(add_help=False)
     seed.add_argument("--seed", type=_seed, default=0, help="all randomness follows from it (0)")
 
-    options = argparse.ArgumentParser(add_help=False)
+    options = _Parser(add_help=False)
     options.add_argument(
         "--set", nargs="+", action="append", metavar="NAME=VALUE", help="change options, such as epochs=10"
     )
 
-    made = argparse.ArgumentParser(
-        prog="bilp", description="Prune real data before and during dataset distillation, and distil it."
-    )
+    made = _Parser(prog="bilp", description="Prune real data before and during dataset distillation, and distil it.")
     made.add_argument("--version", action="version", version=f"bilp {__version__}")
     commands = made.add_subparsers(required=True, metavar="COMMAND")
 
@@ -50,21 +79,23 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("prune", library.prune, "choose the samples to keep, class by class", source, seed)
     sub.add_argument("--scores", metavar="FILE.npz", help="what `bilp score` wrote")
-    sub.add_argument("--ratio", type=float, required=True, help="share of each class to remove, in [0, 1)")
+    sub.add_argument("--ratio", type=_number(float), required=True, help="share of each class to remove, in [0, 1)")
     sub.add_argument("--drop", default="largest", choices=["largest", "smallest", "random"], help="what goes (largest)")
     sub.add_argument("--out", required=True, metavar="FILE.npy", help="indices that stay, int64")
 
     sub = command("distill", library.distill, "distil the training images into a few", source, seed, options)
     sub.add_argument("--method", default="dc", metavar="NAME", help="see `bilp methods` (dc)")
-    sub.add_argument("--ipc", type=int, default=1, help="synthetic images per class (1)")
+    sub.add_argument("--ipc", type=_number(int), default=1, help="synthetic images per class (1)")
     sub.add_argument("--keep", metavar="FILE.npy", help="use these samples only (`bilp prune`)")
     sub.add_argument(
         "--adaptive",
-        type=float,
+        type=_number(float),
         metavar="RATE",
         help="prune every real batch too, by ITE: the share to drop, in (0, 1)",
     )
-    sub.add_argument("--lazy", type=int, default=10, metavar="STEPS", help="steps of a class one decision serves (10)")
+    sub.add_argument(
+        "--lazy", type=_number(int), default=10, metavar="STEPS", help="steps of a class one decision serves (10)"
+    )
     sub.add_argument("--tails", default="both", help="which ITE go: both, largest or smallest (both)")
     sub.add_argument(
         "--effect", default="sketch", metavar="NAME", help="how the ITE is found (sketch); see the chapter"
@@ -79,13 +110,13 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("file", metavar="FILE.safetensors")
     sub.add_argument("data", metavar="DATA", help="a name (`bilp data list`) or a folder of images")
     sub.add_argument("--root", metavar="DIR", help="where named data sets lie ($BILP_DATA, else data/)")
-    sub.add_argument("--size", type=int, metavar="PIXELS", help="bring a folder's images to this size")
+    sub.add_argument("--size", type=_number(int), metavar="PIXELS", help="bring a folder's images to this size")
     sub.add_argument("--network", metavar="SPEC", help="network to train (the one it was distilled with)")
     sub.add_argument("--method", metavar="NAME", help="whose protocol (the one it was distilled with)")
-    sub.add_argument("--repeats", type=int, default=5, help="networks to train (5)")
+    sub.add_argument("--repeats", type=_number(int), default=5, help="networks to train (5)")
     sub.add_argument("--json", metavar="FILE", help="write mean, std, accuracies, … (- for standard output)")
 
-    preset = argparse.ArgumentParser(add_help=False)
+    preset = _Parser(add_help=False)
     preset.add_argument("--preset", default="quick", metavar="NAME", help="quick or paper (quick)")
     preset.add_argument("--engine", metavar="NAME", help="where trials run: local, ray or inline ($BILP_ENGINE; local)")
     sub = command("run", book.run, "execute one chapter of the book and render it", preset)

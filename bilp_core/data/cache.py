@@ -28,7 +28,7 @@ ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def cached(home: Path, fingerprint: str, decode: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `decode` gives, from `home` if it was decoded before: the four ARRAYS, classes, mean and std.
+    """What `decode` gives, from `home` if it was decoded before: the four ARRAYS, and JSON values beside them.
 
     The cache is one folder a fingerprint, written whole; a damaged one is decoded again.
     """
@@ -37,11 +37,11 @@ def cached(home: Path, fingerprint: str, decode: Callable[[], dict[str, Any]]) -
         about = json.loads((folder / "about.json").read_text())
         arrays = {key: np.load(folder / f"{key}.npy", allow_pickle=False) for key in ARRAYS}
         if all(list(arrays[key].shape) == about["shapes"][key] for key in ARRAYS):
-            return {**arrays, **{key: about[key] for key in ("classes", "mean", "std")}}
+            return {**about, **arrays}
     except (OSError, ValueError, KeyError, EOFError):
         pass
     made = decode()
-    about = {key: made[key] for key in ("classes", "mean", "std")}
+    about = {key: value for key, value in made.items() if key not in ARRAYS}
     about["shapes"] = {key: list(made[key].shape) for key in ARRAYS}
     (folder / "about.json").unlink(missing_ok=True)  # no manifest, no cache: it comes last
     for key in ARRAYS:

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..utils.paths import in_project
 from ..utils.progress import Report
 from .cache import cache_home, cached
+from .folders import Reading, read_folder
 from .images import ImageData, Splits, measured
 
 
@@ -39,6 +40,7 @@ class DataSet:
     torchvision: str | None = None  # its class there
 
 
+NEEDS = {"both": ("train", "test"), "train": ("train",), "test": ("test",)}
 DATASETS: dict[str, DataSet] = {
     "digits": DataSet(
         "Optical recognition of handwritten digits, from scikit-learn", 10, (1, 8, 8), "CC BY 4.0 (UCI)", False, (), ()
@@ -64,12 +66,24 @@ def load(
     size: int | None = None,
     download: bool = True,
     progress: Report | None = None,
+    *,
+    need: str = "both",
+    depth: int | None = None,
+    recursive: bool = False,
+    skip_bad: bool = False,
+    test_share: float = 0.0,
+    seed: int = 0,
+    flip: bool | None = None,
 ) -> Splits:
     """The training and test data of a named data set, or of a folder `train/<class>/*`, `test/<class>/*`.
 
     root : where named data sets lie, by default $BILP_DATA, or data/ in the project, or here.
-    size : pixels; folders only: short side resized to it, centre cropped.
-    Decoded once into a cache beside the data ($BILP_CACHE or ~/.cache/bilp for folders).
+    need : 'train', 'test' or 'both': the halves that a folder must have; another one that it lacks is empty.
+    flip : whether a mirrored image keeps its label; None: as is known of the data set, yes for a folder.
+    Folders only, see `Reading`:
+    size : pixels; short side resized to it, centre cropped. depth : bits of 16-bit images. recursive : take images in
+    sub-folders of a class. skip_bad : leave out images that cannot be read. test_share, seed : make a test half.
+    Decoded once into a cache beside the data ($BILP_CACHE or ~/.cache/bilp for folders), found again by content.
     Raises InputError that names the file or the class, and the remedy.
 
     >>> import bilp_core
@@ -92,25 +106,42 @@ def load(
     """
     if size is not None and not 4 <= size <= 1024:
         raise InputError(f"size = {size}: must be from 4 to 1024 pixels")
+    if need not in NEEDS:
+        raise InputError(f"need = {need!r}: must be one of {', '.join(NEEDS)}")
+    reading = Reading(size, depth, recursive, skip_bad, test_share, seed)
     if name in DATASETS:
-        if size is not None:
-            raise InputError(f"size = {size}: {name} has a fixed size of {DATASETS[name].shape[1]} pixels")
-        if name == "digits":
-            return _digits()
-        return _torchvision(name, Path(root or os.environ.get("BILP_DATA") or in_project("data")), download)
+        if reading != Reading(seed=seed):
+            given = next(f.name for f in fields(Reading) if getattr(reading, f.name) != f.default and f.name != "seed")
+            raise InputError(
+                f"{given} = {getattr(reading, given)}: {name} has fixed images and halves; this is for folders "
+                f"(a folder of that name is written ./{name})"
+            )
+        found = _digits() if name == "digits" else _torchvision(name, data_root(root), download)
+    else:
+        folder = own_folder(name)
+        arrays = cached(cache_home(), *read_folder(folder, reading, NEEDS[need], progress))
+        found = _splits(arrays, folder.resolve().name, flip=True)
+    return found if flip is None else Splits(*(replace(half, flip=flip) for half in found))
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """Where named data sets lie: `root`, else $BILP_DATA, else data/ in the project, or here."""
+    return Path(root or os.environ.get("BILP_DATA") or in_project("data")).expanduser()
+
+
+def own_folder(name: str) -> Path:
+    """The folder that a name stands for (`~` is the home folder). InputError, with a guess, where there is none."""
     folder = Path(name).expanduser()
     if not folder.is_dir():
         close = difflib.get_close_matches(name, DATASETS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise InputError(f"{name!r} is neither a folder nor a known data set.{hint} Known: {', '.join(DATASETS)}")
-    from .folders import read_folder
-
-    arrays = cached(cache_home(), *read_folder(folder, size, progress))
-    return _splits(arrays, folder.resolve().name, flip=True)
+    return folder
 
 
 def _splits(arrays: dict[str, Any], name: str, flip: bool) -> Splits:
     def data(split: str) -> ImageData:
+        files = arrays.get(f"{split}_names")
         return ImageData(
             torch.from_numpy(arrays[f"{split}_images"]),
             torch.from_numpy(arrays[f"{split}_labels"]),
@@ -119,6 +150,8 @@ def _splits(arrays: dict[str, Any], name: str, flip: bool) -> Splits:
             tuple(arrays["std"]),
             name,
             flip,
+            named=name if files is None else "",
+            files=None if files is None else np.array(files, dtype=object),
         )
 
     return Splits(data("train"), data("test"))

@@ -1,127 +1,191 @@
-"""A folder of images, `train/<class>/*` and `test/<class>/*`, decoded into arrays."""
+"""A folder of images, decoded into arrays."""
 
+from __future__ import annotations
+
+import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import InputError
+from ..utils.files import atomic
+from ..utils.progress import Report
+from .cache import cache_home
+from .decoding import Picture, decoded, depth_of, scaled
+from .images import measured
+from .listing import LEAST, Listing, listing, shared
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
-GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
-LEAST = 2  # samples a class must have for training
+READER = 2  # raised when the same files would give other pixels
+SHOWN = 5  # unreadable files that a message names
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a folder is read.
+
+    size : pixels; short side resized to it, centre cropped. None: all images have one size already.
+    depth : bits of the samples of 16-bit images; None: as the files declare, else the fewest that hold all values.
+    recursive : take images in sub-folders of a class. skip_bad : leave out images that cannot be read.
+    test_share, seed : make a test half of so large a share of each class, where the folder has none.
+    """
+
+    size: int | None = None
+    depth: int | None = None
+    recursive: bool = False
+    skip_bad: bool = False
+    test_share: float = 0.0
+    seed: int = 0
+
+    def listed(self, root: Path) -> Listing:
+        found = listing(root, recursive=self.recursive)
+        return shared(found, self.test_share, self.seed) if self.test_share else found
+
+
+def folder_identity(root: Path, reading: Reading) -> str:
+    """Stands for the content of a folder's files, their places, and how they are read: 64 hexadecimal digits."""
+    return _identity(reading.listed(root), reading)
 
 
 def read_folder(
-    root: Path, size: int | None, progress: Callable[[int, int, str], None] | None = None
+    root: Path, reading: Reading, need: Sequence[str] = (), progress: Report | None = None
 ) -> tuple[str, Callable[[], dict[str, Any]]]:
-    """A fingerprint of the folder (names, sizes, times of its files) and the function that decodes it.
+    """The identity of the folder and the function that decodes it.
 
-    Raises InputError for a missing split, an empty class, a class in one split only; the function raises it for
-    an unreadable image, and for mixed sizes when `size` is None.
+    need : the halves that must be there, 'train', 'test' or both.
+    Raises InputError for a missing half, an empty class, a class in one half only; the function raises it for
+    unreadable images, unless they are to be skipped, and for mixed sizes when no size is given.
     """
-    splits = {split: _listing(root, split) for split in ("train", "test")}
-    missing = {
-        a: sorted(set(splits[a]) ^ set(splits[b]) & set(splits[a])) for a, b in (("train", "test"), ("test", "train"))
-    }
-    for split, other in (("train", "test"), ("test", "train")):
-        if missing[split]:
-            raise InputError(
-                f"{root}: class {missing[split][0]!r} is in {split}/ but not in {other}/; add it or remove it"
-            )
-    for name, files in splits["train"].items():
+    found = reading.listed(root)
+    for half in need:
+        if not getattr(found, half):
+            remedy = "add test/<class>/*, or make one of training images: --test-share 0.2"
+            raise InputError(f"{root} has no {half} half: {remedy if half == 'test' else 'add train/<class>/*'}")
+    if found.train and not reading.skip_bad:
+        _check_counts(found)
+    return _identity(found, reading), lambda: _decode(found, reading, progress)
+
+
+def _check_counts(found: Listing) -> None:
+    for name, files in found.train.items():
         if len(files) < LEAST:
-            raise InputError(f"{root / 'train' / name} holds one image: a class needs at least {LEAST} to train on")
-    stamp = {
-        split: {name: [(f, *s) for f, s in files.items()] for name, files in classes.items()}
-        for split, classes in splits.items()
+            raise InputError(
+                f"{found.root}: class {name!r} has {len(files)} training image: at least {LEAST} are needed"
+            )
+
+
+def _identity(found: Listing, reading: Reading) -> str:
+    digests = _digests(found.root, found.files())
+    halves = {
+        label: {name: [(file, digests[file]) for file in files] for name, files in half.items()}
+        for label, half in (("train", found.train), ("test", found.test))
     }
-    return json.dumps([1, str(root.resolve()), size, stamp]), lambda: _decode(root, splits, size, progress)
+    settings = {k: v for k, v in asdict(reading).items() if k not in ("test_share", "seed", "recursive")}
+    return hashlib.sha256(json.dumps([READER, settings, halves]).encode()).hexdigest()
 
 
-def _listing(root: Path, split: str) -> dict[str, dict[str, tuple[int, int]]]:
-    """class -> file name -> (bytes, time), sorted."""
-    folder = root / split
-    if not folder.is_dir():
-        raise InputError(f"{root} has no folder {split!r}: put images in {split}/<class>/ (see README, own data)")
-    classes = {}
-    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
-        if not entry.is_dir() or entry.name.startswith("."):
-            continue
-        files, others = {}, 0
-        for item in sorted(os.scandir(entry.path), key=lambda e: e.name):
-            if item.name.lower().endswith(EXTENSIONS) and item.is_file() and not item.name.startswith("."):
-                about = item.stat()
-                files[item.name] = (about.st_size, about.st_mtime_ns)
-            else:
-                others += 1
-        if not files:
-            only = f" ({others} files of other kinds)" if others else ""
-            raise InputError(f"{entry.path} holds no image{only}; allowed: {', '.join(EXTENSIONS)}")
-        classes[entry.name] = files
-    if len(classes) < 2:
-        raise InputError(f"{folder} holds {len(classes)} class folders: at least 2 are needed")
-    return classes
-
-
-def _decode(root: Path, splits: dict, size: int | None, progress: Callable | None) -> dict[str, Any]:
-    from .images import measured
-
-    names = list(splits["train"])
-    paths = {s: [root / s / c / f for c in names for f in splits[s][c]] for s in splits}
-    everything = paths["train"] + paths["test"]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        images = []
-        for done, image in enumerate(pool.map(lambda path: _open(path, size), everything), 1):
-            images.append(image)
-            if progress and done % 500 == 0:
-                progress(done, len(everything), "decoding images")
-    sizes = {image.shape[:2]: i for i, image in reversed(list(enumerate(images)))}
-    if len(sizes) > 1:
-        (a, i), (b, j), *_ = sizes.items()
-        raise InputError(
-            f"images differ in size: {everything[i]} is {a[1]}x{a[0]}, {everything[j]} is {b[1]}x{b[0]}; "
-            "give a size in pixels (--size) to bring all to one"
-        )
-    if any(image.ndim == 3 for image in images):
-        images = [image if image.ndim == 3 else np.repeat(image[..., None], 3, 2) for image in images]
-        stack = np.stack(images).transpose(0, 3, 1, 2)
-    else:
-        stack = np.stack(images)[:, None]
-    stack = np.ascontiguousarray(stack)
-    labels = {s: np.repeat(np.arange(len(names)), [len(splits[s][c]) for c in names]).astype(np.int64) for s in splits}
-    half = len(paths["train"])
-    mean, std = measured(stack[:half])
-    return {
-        "train_images": stack[:half], "train_labels": labels["train"],
-        "test_images": stack[half:], "test_labels": labels["test"],
-        "classes": names, "mean": mean, "std": std,
-    }  # fmt: skip
-
-
-def _open(path: Path, size: int | None) -> np.ndarray:
-    """uint8 [H, W] for a grey image, [H, W, 3] for any other; transparency falls on white."""
+def _digests(root: Path, files: list[str]) -> dict[str, str]:
+    """SHA-256 of each file; computed again only where size, times or inode changed since the last time."""
+    known_path = cache_home() / "digests" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}.json"
     try:
-        with Image.open(path) as image:
-            grey = image.mode in GREY_MODES
-            if image.mode in ("I;16", "I", "F"):
-                array = np.asarray(image, dtype=np.float64)
-                top = 65535 if array.max() > 255 else 255
-                picture: Image.Image = Image.fromarray(np.round(array * (255 / top)).clip(0, 255).astype(np.uint8))
-            elif image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info:
-                layered = image.convert("RGBA")
-                white = Image.new("RGBA", layered.size, "white")
-                picture = Image.alpha_composite(white, layered).convert("L" if grey else "RGB")
-            else:
-                picture = image.convert("L" if grey else "RGB")
-            picture = ImageOps.exif_transpose(picture)
-            if size is not None and picture.size != (size, size):
-                picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
-            return np.asarray(picture)
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read as an image ({error}): repair or remove it") from None
+        known = json.loads(known_path.read_text("utf-8", "surrogateescape"))
+    except (OSError, ValueError):
+        known = {}
+
+    def digest(file: str) -> tuple[str, list[Any]]:
+        try:
+            about = (root / file).stat()
+            mark = [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
+            before = known.get(file)
+            if before and before[:-1] == mark:
+                return file, before
+            with (root / file).open("rb") as opened:
+                return file, [*mark, hashlib.file_digest(opened, "sha256").hexdigest()]
+        except OSError as error:  # what it is, is said when it is decoded
+            return file, [0, 0, 0, 0, f"unreadable: {error.strerror}"]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        now = dict(pool.map(digest, files))
+    if now != known:
+        with atomic(known_path) as path:
+            path.write_text(json.dumps(now), "utf-8", "surrogateescape")
+    return {file: row[-1] for file, row in now.items()}
+
+
+def survey(
+    root: Path, reading: Reading, progress: Report | None = None
+) -> tuple[Listing, dict[str, Picture], dict[str, str]]:
+    """The listing of a folder, its pictures, and the reasons why others cannot be read, by file."""
+    found = reading.listed(root)
+    files = found.files()
+    results, _ = decoded([root / file for file in files], reading.size, progress)
+    pictures = {file: one for file, one in zip(files, results, strict=True) if isinstance(one, Picture)}
+    bad = {file: one for file, one in zip(files, results, strict=True) if isinstance(one, str)}
+    return found, pictures, bad
+
+
+def _decode(found: Listing, reading: Reading, progress: Report | None) -> dict[str, Any]:
+    files = found.files()
+    results, _ = decoded([found.root / file for file in files], reading.size, progress)
+    pictures = {file: one for file, one in zip(files, results, strict=True) if isinstance(one, Picture)}
+    bad = {file: one for file, one in zip(files, results, strict=True) if isinstance(one, str)}
+    if bad and not reading.skip_bad:
+        raise InputError(unreadable(found.root, bad))
+    return assembled(found.without(bad), pictures, reading, bad)
+
+
+def unreadable(root: Path, bad: Mapping[str, str]) -> str:
+    """What to say of images that cannot be read."""
+    lines = [f"  {file}: {why}" for file, why in list(bad.items())[:SHOWN]]
+    if len(bad) > SHOWN:
+        lines.append(f"  and {len(bad) - SHOWN} more: `bilp data check` lists all")
+    return "\n".join(
+        [f"{len(bad)} images in {root} cannot be read: repair or remove them, or leave them out (--skip-bad)", *lines]
+    )
+
+
+def assembled(
+    found: Listing, pictures: Mapping[str, Picture], reading: Reading, bad: Mapping[str, str]
+) -> dict[str, Any]:
+    """Arrays of both halves, the names of their files, and what was decided."""
+    if found.train:
+        _check_counts(found)
+    for label, half in (("train", found.train), ("test", found.test)):
+        for name, files in half.items():
+            if not files:
+                raise InputError(f"{found.root}: class {name!r} has no readable image in its {label} half")
+    used = found.files()
+    _check_sizes(found.root, {file: pictures[file].pixels.shape[:2] for file in used})
+    depth = depth_of([pictures[file] for file in used], reading.depth)
+    colour = any(pictures[file].pixels.ndim == 3 for file in used)
+    made: dict[str, Any] = {"classes": list(found.classes), "depth": depth, "skipped_bad": len(bad)}
+    height, width = pictures[used[0]].pixels.shape[:2]
+    for label, half in (("train", found.train), ("test", found.test)):
+        names = [file for files in half.values() for file in files]
+        stack = np.empty((len(names), 3 if colour else 1, height, width), np.uint8)
+        for row, name in zip(stack, names, strict=True):
+            pixels = scaled(pictures[name], depth)
+            row[:] = pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels
+        counts = [len(half.get(name, ())) for name in found.classes]
+        made[f"{label}_images"] = stack
+        made[f"{label}_labels"] = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
+        made[f"{label}_names"] = names
+    made["mean"], made["std"] = measured(made["train_images"] if found.train else made["test_images"])
+    return made
+
+
+def _check_sizes(root: Path, shapes: Mapping[str, tuple[int, int]]) -> None:
+    first: dict[tuple[int, int], str] = {}
+    for file, shape in shapes.items():
+        first.setdefault(shape, file)
+    if len(first) > 1:
+        (a, i), (b, j), *_ = first.items()
+        raise InputError(
+            f"images in {root} differ in size: {i} is {a[1]}x{a[0]}, {j} is {b[1]}x{b[0]}; give a size in pixels "
+            "(--size) to bring all to one"
+        )

@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, Self
+from typing import Annotated, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -53,15 +53,15 @@ class ImageData:
     [1]
     """
 
-    images: Tensor
-    labels: Tensor
+    images: Annotated[Tensor, "uint8 [N, C, H, W]"]
+    labels: Annotated[Tensor, "int64 [N]"]
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     name: str
     flip: bool = True
     whitening: Map | None = None
-    white: Tensor | None = None
+    white: Annotated[Tensor, "float32 [N, C, H, W]"] | None = None
     named: str = ""
     files: np.ndarray | None = None
 
@@ -96,22 +96,22 @@ class ImageData:
             white=None if self.white is None else self.white.to(device),
         )
 
-    def subset(self, indices: Tensor) -> "ImageData":
+    def subset(self, indices: Annotated[Tensor, "[n]"]) -> "ImageData":
         """The samples at `indices`, in that order; all classes stay named."""
         indices = indices.to(self.device)
         white = None if self.white is None else self.white[indices]
         files = None if self.files is None else self.files[indices.cpu().numpy()]
         return replace(self, images=self.images[indices], labels=self.labels[indices], white=white, files=files)
 
-    def of_class(self, label: int) -> Tensor:
+    def of_class(self, label: int) -> Annotated[Tensor, "int64 [n]"]:
         """Indices of the samples of one class, int64, ascending."""
         return (self.labels == label).nonzero().flatten()
 
-    def counts(self) -> Tensor:
+    def counts(self) -> Annotated[Tensor, "int64 [classes]"]:
         """Samples of each class, int64 [classes]."""
         return torch.bincount(self.labels, minlength=self.num_classes)
 
-    def batch(self, indices: Tensor | None = None) -> Tensor:
+    def batch(self, indices: Annotated[Tensor, "[n]"] | None = None) -> Annotated[Tensor, "float32 [n, C, H, W]"]:
         """Normalised or whitened float32 images [n, C, H, W]; all of them for None."""
         if self.white is not None:
             return self.white if indices is None else self.white[indices]
@@ -136,7 +136,8 @@ class Splits(NamedTuple):
 def measured(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, of pixels / 255, from exact histograms.
 
-    images : uint8 [N, C, H, W]. The deviation is that of the population, and at least 1e-6.
+    images : uint8 [N, C, H, W]. The deviation is that of the population; 1 where a channel has one value only, so that
+    it becomes 0 everywhere and is no infinity elsewhere.
 
     >>> import numpy as np
     >>> from bilp_core.data import measured
@@ -149,7 +150,8 @@ def measured(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
         share = np.bincount(images[:, channel].ravel(), minlength=256) / images[:, channel].size
         mean = float(share @ values)
         means.append(mean)
-        stds.append(max(float(share @ (values - mean) ** 2) ** 0.5, 1e-6))
+        deviation = float(share @ (values - mean) ** 2) ** 0.5
+        stds.append(deviation if deviation > 1e-6 else 1.0)
     return tuple(means), tuple(stds)
 
 

@@ -6,8 +6,8 @@
 
 Matrix products never use TF32: kernel regression, with a ridge of 1e-6, could not bear it. Nor is matching, which
 differentiates twice, ever done in bfloat16; nor are the networks whose weights are the result, such as experts.
-No mode changes a random draw, and in all of them memory is kept, which changes no digit. No key of the store has the
-mode in it, so that comparing modes needs a fresh $BILP_STORE for each.
+No mode changes a random draw, and in all of them memory is kept, which changes no digit. Trials of different modes
+have different keys, so that none is taken for another.
 """
 
 import ctypes

@@ -27,7 +27,7 @@ from ..errors import InputError
 from ..utils.progress import Progress
 from .store import Store
 from .table import frame
-from .trial import Trial, describe, folder_stamp
+from .trial import Trial, describe, folder_stamp, forget_folders
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,6 +85,7 @@ def run(
     True
     """
     store = store if isinstance(store, Store) else Store(store)
+    forget_folders()
     unique = {trial.key: trial for trial in trials}
     found = {key: record for key, trial in unique.items() if (record := store.get(trial)) is not None}
     pending = [trial for key, trial in unique.items() if key not in found]
@@ -128,6 +129,7 @@ def check_machine(mark: str, folders: Mapping[str, str]) -> None:
             f"the store {Path(mark).parent} is not the same folder on {platform.node()}: "
             "name one that all machines share ($BILP_STORE)"
         )
+    forget_folders()
     for folder, stamp in folders.items():
         if folder_stamp(folder) != stamp:
             raise InputError(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import lru_cache
@@ -95,9 +95,8 @@ class Trial:
     def score_key(self) -> str:
         """Stands for what decides the scores; random ones differ by seed."""
         parts = {name: getattr(self, name) for name in ("data", "size", "criterion", "score")}
-        return _hash(
-            {**parts, "folder": folder_stamp(self.data), "seed": self.seed if self.criterion == "random" else 0}
-        )
+        seed = self.seed if self.criterion == "random" else 0
+        return _hash({**parts, **_around(self.data), "seed": seed})
 
     @property
     def synthetic_key(self) -> str:
@@ -118,7 +117,7 @@ class Trial:
 
     def _canonical(self) -> dict[str, Any]:
         """The settings, but the default wherever a setting makes no difference: the same work, the same key."""
-        settings = {**asdict(self), "folder": folder_stamp(self.data)}
+        settings = {**asdict(self), **_around(self.data)}
         if not self.prunes:
             settings |= {"criterion": "random", "score": {}}
         if self.ratio == 0 or self.criterion == "random":
@@ -129,18 +128,34 @@ class Trial:
         return settings
 
 
+def _around(data: str) -> dict[str, Any]:
+    """What decides the numbers beside the settings: what is in the folder, and $BILP_SPEED (none for the default)."""
+    speed = os.environ.get("BILP_SPEED") or "auto"
+    return {"folder": folder_stamp(data)} | ({} if speed == "auto" else {"speed": speed})
+
+
 @lru_cache(maxsize=8)
 def folder_stamp(data: str) -> str | None:
-    """Stands for a folder's files, their sizes and times, so that a changed folder makes new trials."""
-    if not Path(data).is_dir():
-        return None
-    from ..data.folders import read_folder
+    """Stands for the content of a folder, so that a changed folder makes new trials; None for a named data set.
 
+    Taken once and kept until `forget_folders`, which whoever begins a run calls: then all of its keys agree.
+    """
+    folder = Path(data).expanduser()
+    if not folder.is_dir():
+        return None
+    from ..data import DATASETS, folders  # with torch, which trials of a named data set can do without here
+
+    if data in DATASETS:
+        return None
     try:
-        fingerprint, _ = read_folder(Path(data), None)
+        return folders.folder_identity(folder, folders.Reading())[:16]
     except InputError:
         return None  # said by `check`, before anything runs
-    return hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
+
+
+def forget_folders() -> None:
+    """Look at folders of images again: what is in them may have changed."""
+    folder_stamp.cache_clear()
 
 
 def _typed(name: str, value: Any, kind: str) -> Any:
@@ -158,10 +173,8 @@ def _typed(name: str, value: Any, kind: str) -> Any:
         return value
     if kind == "str" and isinstance(value, str) and value:
         return value
-    numeric = isinstance(value, str) and kind in ("int", "float")
-    trap = " (YAML reads 1e3 as text: write 1.0e+3)" if numeric else ""
     wanted = {"int": "a whole number", "float": "a number", "str": "a name"}.get(kind, "a mapping of options")
-    raise InputError(f"{name} = {value!r}: must be {wanted}{trap}")
+    raise InputError(f"{name} = {value!r}: must be {wanted}")
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -31,17 +31,18 @@ from ..utils.files import Unfinished
 from ..utils.progress import Report
 from .provenance import commit, device, provenance
 from .store import Store
-from .trial import Trial, describe
+from .trial import Trial, describe, folder_stamp, forget_folders
 
 
 def check(trials: Sequence[Trial]) -> None:
     """All that can be known to fail before anything long: names, options, networks, data sets (InputError)."""
+    forget_folders()
     device()
     commit()
     for trial in trials:
         try:
             method = distillers.make(trial.method, **trial.options)
-            splits = _data(trial.data, trial.size)
+            splits = _data(trial)
             indicators.resolve(trial.criterion, splits.train.name, trial.score)
             whitening.check(method.resolved(splits.train, trial.ipc).zca, splits.train.shape)
             needed = method.needs(trial.ipc, trial.init)
@@ -66,23 +67,32 @@ def check(trials: Sequence[Trial]) -> None:
             raise InputError(f"{error} (in the trial {describe(trial)})") from None
 
 
+def _data(trial: Trial) -> Splits:
+    return _loaded(trial.data, trial.size, folder_stamp(trial.data))
+
+
 @lru_cache(maxsize=2)
-def _data(name: str, size: int | None) -> Splits:
+def _loaded(name: str, size: int | None, _stamp: str | None) -> Splits:
     return load(name, size=size)
 
 
+def _train(trial: Trial, kind: str) -> ImageData:
+    """The whole training split on the device, whitened by all its samples if the method wants that."""
+    return _placed(trial.data, trial.size, folder_stamp(trial.data), kind, device())
+
+
 @lru_cache(maxsize=1)
-def _train(name: str, size: int | None, kind: str, place: str) -> ImageData:
-    """The whole training split on a device, whitened by all its samples if the method wants that."""
-    return whitening.whitened(_data(name, size).train.to(place), kind)
+def _placed(name: str, size: int | None, stamp: str | None, kind: str, place: str) -> ImageData:
+    return whitening.whitened(_loaded(name, size, stamp).train.to(place), kind)
 
 
 def compute_scores(trial: Trial, where: str) -> None:
     """Scores of the whole training split, stored under the trial's score key; nothing if they are there."""
+    forget_folders()
     store = Store(where)
     if store.scores(trial.score_key) is not None:  # another process was quicker
         return
-    train = _data(trial.data, trial.size).train.to(device())
+    train = _data(trial).train.to(device())
     with Unfinished(store.unfinished) as unfinished:
         scores, seconds = timed_score(
             train, trial.criterion, progress=engines.report, unfinished=unfinished, **trial.score
@@ -132,15 +142,16 @@ def make_synthetic(trial: Trial, where: str) -> SyntheticSet:
 
 def _prepared(trial: Trial, store: Store) -> tuple[Distiller, ImageData]:
     """The method, and the real samples that are left, on the device as the method wants to see them."""
-    plain = _data(trial.data, trial.size).train
+    plain = _data(trial).train
     method = distillers.make(trial.method, **trial.options).resolved(plain, trial.ipc)
     kept = kept_indices(trial, plain, store)
-    return method, _train(trial.data, trial.size, method.zca, device()).subset(kept)
+    return method, _train(trial, method.zca).subset(kept)
 
 
 def stage_keys(trials: Sequence[Trial], where: str) -> list[tuple[str, int] | None]:
     """What stands for the first stage of each trial, and its size; None where its method has none, or its set is
     stored."""
+    forget_folders()
     store, keys = Store(where), []
     for trial in trials:
         stage = None
@@ -154,6 +165,7 @@ def stage_keys(trials: Sequence[Trial], where: str) -> list[tuple[str, int] | No
 
 def prepare_stage(trial: Trial, where: str) -> None:
     """The first stage of a trial's method as a job: trials that share it run later, and find it."""
+    forget_folders()
     store = Store(where)
     method, train = _prepared(trial, store)
     stage = method.first_stage(train, trial.network)
@@ -163,6 +175,7 @@ def prepare_stage(trial: Trial, where: str) -> None:
 
 def share_synthetic(trial: Trial, where: str) -> None:
     """`make_synthetic` as a job: nothing goes back to the caller, who may not have torch loaded."""
+    forget_folders()
     make_synthetic(trial, where)
 
 
@@ -174,6 +187,7 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
     made it before), distillation and evaluation. `resolved` holds what the settings left to defaults. There are
     `curves` where the evaluation has `test_every`.
     """
+    forget_folders()
     commit()  # of the code that is loaded now: the checkout may have moved on when the record is written
     store = Store(where)
     stored = store.get(trial)
@@ -182,7 +196,7 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
     start = time.perf_counter()
     made = make_synthetic(trial, where)
     place = device()
-    test = _data(trial.data, trial.size).test.to(place)
+    test = _data(trial).test.to(place)
     judge = trial.evaluate_on or evaluation_spec(trial.network)
     recipe = protocol(
         trial.method, test, judge, ipc=trial.ipc, factor=made.formation.factor, learned_lr=made.meta.get("lr"),
