@@ -174,7 +174,7 @@ def sketch(of: Treatments, rng: Generator, rank: int = RANK) -> Annotated[Tensor
         return exact(of, rng)
     flat = [part.flatten(1) for part in of.cotangents]
     some = [part[:, :: -(-part.shape[1] // COORDINATES)] for part in flat]
-    parts = [(part @ part.T) * (f.shape[1] / part.shape[1]) for part, f in zip(some, flat, strict=True)]
+    parts = [part @ part.T for part in some]  # their scale goes with the trace below
     probe = of.times(torch.randn(of.stored.numel(), generator=rng, device=rng.device).to(of.stored))
     seen = [(part @ p.flatten()).square().sum() for part, p in zip(flat, probe, strict=True)]
     gram = torch.stack([s / part.trace().clamp_min(1e-30) * part for s, part in zip(seen, parts, strict=True)]).sum(0)

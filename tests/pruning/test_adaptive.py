@@ -19,6 +19,21 @@ def test_the_first_batch_sets_the_law_and_others_move_it_by_a_tenth():
     assert law.variance == pytest.approx(0.9)
 
 
+def test_mean_and_variance_follow_each_on_its_own():
+    law = RunningNormal()
+    law.update(torch.tensor([1.0, 5.0]))
+    assert (law.mean, law.variance) == (3, 4)
+    law.update(torch.tensor([9.0, 15.0]))
+    assert law.mean == pytest.approx(3 + 0.9)
+    assert law.variance == pytest.approx(4 + 0.5)
+
+
+def test_a_decision_serves_ten_steps_unless_said_otherwise():
+    """Supplement Table 12; one step is allowed, too."""
+    assert Adaptive(0.3).lazy == 10
+    assert Adaptive(0.3, lazy=1).lazy == 1
+
+
 @pytest.mark.parametrize(
     ("tails", "low", "high"),
     [("both", 0.15, 0.85), ("largest", 0, 0.7), ("smallest", 0.3, 1)],
@@ -50,6 +65,20 @@ def test_no_spread_keeps_all():
     same = torch.full((5,), 3.0)
     law.update(same)
     assert law.inside(same, 0.9, "both").all()
+
+
+def test_spread_within_a_millionth_of_the_mean_is_rounding():
+    values = torch.tensor([0.0, 1.0, 2.0])
+    assert RunningNormal(1.0, 0.5e-6**2).inside(values, 0.3, "both").all()
+    assert RunningNormal(1.0, 1.5e-6**2).inside(values, 0.3, "both").tolist() == [False, True, False]
+    assert RunningNormal(0.0, 0.0).inside(values, 0.3, "both").all()
+
+
+def test_values_on_the_bounds_stay():
+    law = RunningNormal(1.0, 4.0)
+    low, high = law.bounds(0.3, "both")
+    values = torch.tensor([low, high, low - 1e-9, high + 1e-9], dtype=torch.float64)
+    assert law.inside(values, 0.3, "both").tolist() == [True, True, False, False]
 
 
 def test_a_batch_that_would_be_empty_is_kept():

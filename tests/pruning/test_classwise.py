@@ -20,6 +20,10 @@ def test_keep_from_the_other_end():
     assert keep(SCORES, LABELS, 0.7, "smallest").tolist() == [14, 15, 16, 17, 18, 19]
 
 
+def test_nothing_goes_at_a_ratio_of_nothing():
+    assert keep(SCORES, LABELS, 0).tolist() == list(range(20))
+
+
 def test_keep_treats_classes_apart():
     scores = torch.cat([torch.arange(10.0), 100 + torch.arange(10.0)])
     labels = torch.tensor([0] * 10 + [1] * 10)
@@ -97,5 +101,8 @@ def test_strata_partition_every_class():
 def test_strata_of_a_small_class():
     with pytest.raises(InputError, match="class 0 has 4 samples: too few for 10 strata"):
         stratum(torch.rand(4), torch.zeros(4, dtype=torch.long), 0)
+    assert stratum(SCORES, LABELS, 9).tolist() == [18, 19]  # ten in each class are enough
+    with pytest.raises(InputError, match=r"scores\[0\] = nan"):
+        stratum(torch.full((20,), torch.nan), LABELS, 0)
     with pytest.raises(InputError, match="from 0 to 9"):
         stratum(SCORES, LABELS, 10)

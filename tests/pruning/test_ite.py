@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bilp_core.pruning import VARIANTS, Treatments, rank_error
+from bilp_core.pruning import VARIANTS, Treatments, ite, rank_error
 from bilp_core.pruning.ite import exact, leave_one_out, probes, projection, sketch, taylor
 
 
@@ -104,6 +104,57 @@ def test_a_sketch_sees_past_a_large_layer_that_hardly_moves_the_images():
     of_both = [part.square().sum() for part in both.cotangents]
     assert of_both[1] > 10 * of_both[0]
     assert rank_error(exact(both, rng()), sketch(both, rng())) < 0.02  # 0.04 where all layers count alike
+
+
+@pytest.mark.parametrize(("coordinates", "strides"), [(8192, (1, 1)), (8, (3, 1))])
+def test_a_sketch_written_out(coordinates, strides, monkeypatch):
+    """With the Jacobian as a matrix, and two layers, of 20 and 6 coordinates, of which so many are looked at."""
+    monkeypatch.setattr(ite, "COORDINATES", coordinates)
+    of, maps, _ = problem(cosine)
+    inner = [m @ of.stored.detach() for m in maps]
+    jacobian = torch.cat([m * x.cos()[:, None] for m, x in zip(maps, inner, strict=True)])  # of sin(m x)
+    layers = [c.flatten(1) for c in of.cotangents]
+    effects = torch.cat(layers, 1) @ jacobian  # every ITE, a row each
+    torch.testing.assert_close(effects.norm(dim=1), exact(of, rng()), rtol=1e-9, atol=1e-12)
+
+    draw = rng(4)
+    moved = (jacobian @ torch.randn(12, generator=draw).double()).split([20, 6])
+    seen = [layer[:, ::stride] for layer, stride in zip(layers, strides, strict=True)]
+    gram = sum(
+        (layer @ m).square().sum() * (some @ some.T) / some.square().sum()
+        for layer, some, m in zip(layers, seen, moved, strict=True)
+    )
+    leading = torch.linalg.svd(gram)[0][:, :3]
+    basis = torch.linalg.svd(leading.T @ effects, full_matrices=False)[2]
+    inside = (effects @ basis.T).square().sum(1)
+    rest = torch.eye(40).double() - leading @ leading.T
+    signs = torch.tensor([-1.0, 1.0]).double()[torch.randint(0, 2, (40,), generator=draw)]
+    weights = rest @ signs
+    beyond = weights @ effects @ (torch.eye(12).double() - basis.T @ basis)
+    share = beyond.square().sum() / (weights @ gram @ weights)
+    expected = (inside + share * (rest @ gram @ rest).diagonal()).sqrt()
+    torch.testing.assert_close(sketch(of, rng(4), rank=3), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_a_sketch_is_taken_where_it_needs_fewer_products():
+    """2 x rank + 2 products, each way; as many samples are done exactly."""
+    count = []
+
+    class Counting(Treatments):
+        def transposed(self, cotangent):
+            count.append("transposed")
+            return super().transposed(cotangent)
+
+        def times(self, direction):
+            count.append("times")
+            return super().times(direction)
+
+    for samples in (12, 13):
+        of, *_ = problem(cosine, count=samples)
+        count.clear()
+        sketch(Counting(of.stored, of.ours, of.each, cosine), rng(), rank=5)
+        assert len(count) == 12
+        assert count.count("times") == (0 if samples == 12 else 6)
 
 
 def test_many_probes_approach_the_norm():
