@@ -106,7 +106,8 @@ def split_names(names: str) -> list[str]:
 
 
 def inline(text: str, link: Link = lambda _: None) -> str:
-    """One line of text as reStructuredText: what is in backticks (or a `$VARIABLE`) is literal or a link, all else stands for itself."""
+    """One line of text as reStructuredText: what is in backticks, or a $VARIABLE, is literal or a link, and all else
+    stands for itself."""
     made, end = "", 0
     for literal in _LITERAL.finditer(text):
         name = literal[0].strip("`")
