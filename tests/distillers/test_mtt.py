@@ -115,6 +115,66 @@ def test_settings_of_the_authors(data):
     assert chosen("cifar10", 10, 32, 1, zca="none", steps=7)[:2] == ("none", 7)
 
 
+class Recorder:
+    """Stands for a buffer of experts, and knows what was asked of it."""
+
+    def __init__(self, run, count):
+        self.parameters_of = {name: p.detach().clone() for name, p in run.net.named_parameters()}
+        self.count, self.asked = count, []
+
+    def __len__(self):
+        return self.count
+
+    def parameters(self, expert, epoch, device):
+        self.asked.append((expert, epoch))
+        return {name: p + 0.01 * epoch for name, p in self.parameters_of.items()}
+
+
+def rounds(data, count, **options):
+    """What a run of `count` rounds asks of eight experts: (expert, epoch) of each start and target."""
+    run = a_run(short("mtt", steps=1, **options), data)
+    run.stage, run.state = Recorder(run, 8), run.method.prepare(run)
+    for _ in range(count):
+        run.method.step(run)
+    return run.stage.asked
+
+
+def test_experts_come_shuffled_each_once_a_pass(data):
+    asked = rounds(data, 24, starts=3, span=2, epochs=4)
+    starts, targets = asked[::2], asked[1::2]
+    assert targets == [(expert, epoch + 2) for expert, epoch in starts]
+    assert {epoch for _, epoch in starts} == {0, 1, 2}
+    passes = [[expert for expert, _ in starts[k : k + 8]] for k in (0, 8, 16)]
+    assert all(sorted(one) == list(range(8)) for one in passes)
+    orders = {tuple(one) for one in (*passes, range(8), range(7, -1, -1))}
+    assert len(orders) == 5  # no two alike, and none in order
+    torch.manual_seed(1)  # which is not what they are drawn from
+    assert rounds(data, 24, starts=3, span=2, epochs=4) == asked
+
+
+def test_images_and_step_size_descend_with_momentum(data):
+    """Both by SGD with momentum 0.5, from the gradients of `unrolled_gradients`."""
+    run = a_run(short("mtt", steps=2, starts=1, step_lr=1e-3, image_lr=3.0), data)
+    run.stage, run.state = Recorder(run, 8), run.method.prepare(run)
+    start, target = (run.stage.parameters(0, epoch, "cpu") for epoch in (0, 1))
+    values, speeds = [run.images.detach().clone(), torch.tensor(0.01)], [0, 0]
+    state = run.rng.get_state()
+    for _ in range(3):
+        run.method.step(run)
+    run.rng.set_state(state)
+    torch.randperm(8, generator=run.rng)  # the experts, which are alike
+    for _ in range(3):
+        torch.randint(1, (), generator=run.rng)
+        plan = unrolling.plan(6, 2, 0, "none", (8, 8), run.rng)
+        images, lr = (value.requires_grad_() for value in values)
+        _, slopes = unrolling.unrolled_gradients(run.net, start, target, images, run.labels, lr, plan)
+        speeds = [0.5 * speed + slope for speed, slope in zip(speeds, slopes, strict=True)]
+        values = [(images - 3.0 * speeds[0]).detach(), (lr - 1e-3 * speeds[1]).detach()]
+    torch.testing.assert_close(run.images.detach(), values[0])
+    torch.testing.assert_close(run.state.lr.detach(), values[1])
+    assert abs(values[1].item() - 0.01) > 1e-4
+
+
 def test_starts_beyond_the_experts_are_refused(data):
     with pytest.raises(InputError, match="starts = 4 and span = 2 reach epoch 5 of experts .* epochs = 4"):
         distill(short("mtt", starts=4, span=2, epochs=4), data, 1, network=NET)

@@ -40,11 +40,11 @@ def test_together_equals_one_by_one(spec, augment, samples):
 
 def test_equals_plain_pytorch(samples):
     """Against a training loop written out: full batch, so that no order is drawn."""
-    recipe = Recipe(epochs=6, lr=0.05, momentum=0.9, weight_decay=1e-3, batch=64, drop_after=2)
+    recipe = Recipe(epochs=6, lr=0.05, momentum=0.9, weight_decay=0.1, batch=64, drop_after=2)
     net = network("convnet:depth=2,width=8", SHAPE, 4)
     initialise(net, torch.Generator().manual_seed(7))
     expected, lr = [], 0.05
-    optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=1e-3)
+    optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=0.1)
     for epoch in range(6):
         loss = F.cross_entropy(net(samples.images), samples.labels)
         optimizer.zero_grad()
@@ -52,7 +52,7 @@ def test_equals_plain_pytorch(samples):
         optimizer.step()
         expected.append(loss.item())
         if epoch == 2:
-            optimizer = torch.optim.SGD(net.parameters(), lr=lr * 0.1, momentum=0.9, weight_decay=1e-3)
+            optimizer = torch.optim.SGD(net.parameters(), lr=lr * 0.1, momentum=0.9, weight_decay=0.1)
     history, _ = trained("convnet:depth=2,width=8", samples, [7], recipe, stacked=False)
     torch.testing.assert_close(history[:, 0], torch.tensor(expected), rtol=1e-4, atol=1e-5)
 
@@ -189,7 +189,7 @@ def test_regression_along_a_cosine_written_out(samples, soft):
     labels = torch.randn(40, 4, generator=torch.Generator().manual_seed(2)) if soft else samples.labels
     wanted = labels if soft else torch.eye(4)[labels] - 0.25
     recipe = Recipe(
-        4, 0.01, batch=30, optimizer="adam", weight_decay=0.0, loss="mse", cosine_to=0.01, warmup=2,
+        4, 0.01, batch=30, optimizer="adam", weight_decay=0.1, loss="mse", cosine_to=0.01, warmup=2,
     )  # fmt: skip
     ensemble = Ensemble("mlp", SHAPE, 4, [3], stacked=False)
     history = fit(ensemble, TensorSamples(samples.images, labels), recipe)
@@ -197,7 +197,7 @@ def test_regression_along_a_cosine_written_out(samples, soft):
     g = torch.Generator().manual_seed(3)
     net = network("mlp", SHAPE, 4)
     initialise(net, g)
-    optimizer = torch.optim.Adam(net.parameters())
+    optimizer = torch.optim.Adam(net.parameters(), weight_decay=0.1)
     rates = [0, 0.5, *(0.01 + 0.99 * (1 + math.cos(math.pi * t / 6)) / 2 for t in range(6))]
     for epoch in range(4):
         total = 0.0
