@@ -6,11 +6,12 @@ PORT   ?= 8000
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.complete
+OLDEST := .venv-oldest
 UV     := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book paper draft chapter notebooks serve test check bench lock clean distclean
+.PHONY: help setup book paper draft chapter notebooks serve test oldest check bench lock clean distclean
 
 help:  ## this list
 	@echo "make TARGET, one of:"
@@ -38,8 +39,17 @@ serve:  ## show the rendered book on localhost:8000 (PORT=8000), this machine on
 	@test -d _build/$(PRESET)/_build/html || { echo "No rendered book: run 'make book' first." >&2; exit 1; }
 	$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/$(PRESET)/_build/html
 
-test: book  ## all tests; the browser test looks at the book, which is built first
-	$(BIN)/pytest
+test: book  ## all tests, and the lines they reach; the browser test looks at the book, which is built first
+	$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+oldest:  ## the library's tests with the oldest packages that pyproject.toml allows (needs uv)
+	$(if $(UV),,$(error 'make oldest' needs uv))
+	test -x $(OLDEST)/bin/python || uv venv --quiet --python "$$(command -v $(PYTHON))" $(OLDEST)
+	uv pip compile pyproject.toml --all-extras --resolution lowest-direct --upgrade --no-header --quiet \
+		--python $(OLDEST)/bin/python -o $(OLDEST)/requirements.txt
+	uv pip install --python $(OLDEST)/bin/python -r $(OLDEST)/requirements.txt
+	uv pip install --quiet --python $(OLDEST)/bin/python --no-deps --no-build-isolation -e .
+	$(OLDEST)/bin/python -m pytest -W default tests --ignore tests/book --ignore tests/test_readme.py
 
 check: $(STAMP)  ## formatting, lint, types, links, and that lock and environment are in step
 	$(BIN)/ruff format --check .
@@ -57,10 +67,10 @@ lock:  ## renew requirements.lock from pyproject.toml (needs uv)
 
 clean:  ## remove what was built; trial records, data and .venv stay
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './$(VENV)*' -prune -exec rm -rf {} +
 
-distclean: clean  ## remove .venv as well
-	rm -rf $(VENV)
+distclean: clean  ## remove .venv and .venv-oldest as well
+	rm -rf $(VENV) $(OLDEST)
 
 # The packages come with hashes from the lock; the project itself is linked, not copied, with the locked hatchling.
 $(STAMP): requirements.lock pyproject.toml
