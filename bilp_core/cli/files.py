@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import InputError
@@ -40,15 +41,18 @@ def _array(path: str, key: str | None) -> Any:
     import numpy as np
 
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded if key is None else _refuse(path, "holds a single array: it is not what `bilp score` writes")
-        with loaded:
-            if key is None:
-                _refuse(path, "holds named arrays: it is not what `bilp prune` writes")
-            if key not in loaded:
-                _refuse(path, f"holds no array {key!r}: it is not what `bilp score` writes")
-            return loaded[key]
+        with Path(path).open("rb") as file:  # ours to close: NumPy leaves a damaged one open
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return (
+                    loaded if key is None else _refuse(path, "holds a single array: it is not what `bilp score` writes")
+                )
+            with loaded:
+                if key is None:
+                    _refuse(path, "holds named arrays: it is not what `bilp prune` writes")
+                if key not in loaded:
+                    _refuse(path, f"holds no array {key!r}: it is not what `bilp score` writes")
+                return loaded[key]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except InputError:

@@ -43,7 +43,8 @@ def test_score_prune_distill_evaluate(here, capsys):
     assert "0: kept 14 of 134" in capsys.readouterr().out
     wanted = ["--keep", "kept.npy", "--ipc", "2", "--set", "iterations=2", "--out", "s.safetensors", *SMALL]
     assert main(["distill", "digits", "--method", "dm", *wanted]) == 0
-    assert Image.open("s.png").size[0] > 90
+    with Image.open("s.png") as picture:
+        assert picture.size[0] > 90
     assert main(["evaluate", "s.safetensors", "digits", "--repeats", "2", "--set", "epochs=2", "--json", "r.json"]) == 0
     report = json.loads((here / "r.json").read_text())
     assert len(report["accuracies"]) == 2
