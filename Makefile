@@ -11,7 +11,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book paper draft chapter notebooks serve test oldest check bench lock clean distclean
+.PHONY: help setup book paper draft chapter notebooks dist serve test oldest check bench lock clean distclean
 
 help:  ## this list
 	@echo "make TARGET, one of:"
@@ -34,6 +34,9 @@ chapter: $(STAMP)  ## one chapter with other parameters: CH=redundancy ARGS="-p 
 
 notebooks: $(STAMP)  ## the chapters as notebooks for Jupyter, not executed, in notebooks/
 	$(BIN)/bilp book --preset $(PRESET) --notebooks
+
+dist: $(STAMP)  ## the wheel, the site as an archive and the whole book as a PDF, in dist/ (needs Chromium)
+	$(BIN)/bilp book --preset $(PRESET) --dist
 
 serve:  ## show the rendered book on localhost:8000 (PORT=8000), this machine only
 	@test -d _build/$(PRESET)/_build/html || { echo "No rendered book: run 'make book' first." >&2; exit 1; }
@@ -66,7 +69,7 @@ lock:  ## renew requirements.lock from pyproject.toml (needs uv)
 		--no-emit-find-links --no-header --quiet -o requirements.lock --python "$$(command -v $(PYTHON))"
 
 clean:  ## remove what was built; trial records, data and .venv stay
-	rm -rf _build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf _build dist .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)*' -prune -exec rm -rf {} +
 
 distclean: clean  ## remove .venv and .venv-oldest as well

@@ -2,6 +2,7 @@
 
 from .building import build, run_chapter
 from .chapter import Chapter, chapters, settings
+from .distribution import distribute
 from .jupyter import notebooks
 from .render import BuildFailed
 from .sweeping import chapter_job, sweep
@@ -12,6 +13,7 @@ __all__ = [
     "build",
     "chapter_job",
     "chapters",
+    "distribute",
     "notebooks",
     "run_chapter",
     "settings",

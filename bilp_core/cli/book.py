@@ -42,5 +42,8 @@ def book(args: argparse.Namespace) -> None:
     if args.notebooks:
         for path in book.notebooks(args.preset):
             print(path)
+    elif args.dist:
+        for path in book.distribute(args.preset, draft=args.draft):
+            print(path)
     else:
         book.build(args.preset, draft=args.draft)

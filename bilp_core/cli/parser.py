@@ -130,6 +130,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub = command("book", book.book, "execute what changed and render the book", preset)
     sub.add_argument("--draft", action="store_true", help="render only, execute nothing")
+    sub.add_argument("--dist", action="store_true", help="then write the wheel, an archive and a PDF to dist/")
     sub.add_argument("--notebooks", action="store_true", help="write the chapters as .ipynb instead")
     return made
 

@@ -1,24 +1,15 @@
 """Every page of the rendered book in a real browser, from disk: as a reader without network sees it."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+from bilp_core.book import browser
+from bilp_core.errors import InputError
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 RAW_TEX = re.compile(r"\$\$|\\\(|\\\[|\\(?:frac|sum|mathcal|mathbf|lVert|partial|begin|left|sigma|nabla)\b|\$[^$\n]+\$")
 
 # What a reader sees of the text, without code and without what MathJax has set.
@@ -63,13 +54,12 @@ LOST_IMAGES = """() => [...document.images].filter(i => !(i.complete && i.natura
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("no Chromium on this machine; on Debian: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield browser
-        browser.close()
+    try:
+        browser.program()
+    except InputError as error:
+        pytest.skip(str(error))
+    with browser.browser() as opened:
+        yield opened
 
 
 class Visit:
