@@ -1,3 +1,5 @@
+import math
+
 import torch
 
 from bilp_core.nets.mixing import cutmix
@@ -20,6 +22,26 @@ def test_labels_mix_as_the_pixels_do():
     assert torch.equal(images[:, 0, 0, 0], torch.arange(5.0))  # the originals are left alone
     assert min(shares) < 0.5
     assert max(shares) > 0.95
+
+
+def test_the_box_written_out():
+    """Sides of sqrt(1 - l) of the image's around a point, cut off at its edges: pixel by pixel."""
+    images = torch.arange(6.0)[:, None, None, None].expand(6, 2, 9, 14)
+    clipped = 0
+    for seed in range(40):
+        draw = rng(seed)
+        share, y, x = torch.rand(3, generator=draw).tolist()
+        order = torch.randperm(6, generator=draw)
+        expected = images.clone()
+        tall, wide = int(9 * math.sqrt(1 - share)) // 2, int(14 * math.sqrt(1 - share)) // 2
+        row, column = math.floor(9 * y), math.floor(14 * x)
+        clipped += row < tall or column + wide > 14
+        for i in range(9):
+            for j in range(14):
+                if row - tall <= i < row + tall and column - wide <= j < column + wide:
+                    expected[:, :, i, j] = images[order, :, i, j]
+        assert torch.equal(cutmix(images, torch.eye(6), rng(seed))[0], expected)
+    assert 5 < clipped < 35
 
 
 def test_the_box_is_one_for_the_batch_and_a_rectangle():

@@ -187,11 +187,43 @@ def test_full_data_trials_serve_each_criterion_for_the_maximum_ratio(grid):
     assert found.to_dict() == {"random": pytest.approx(50), "loss": pytest.approx(90)}
 
 
+def test_full_data_alone_or_pruned_data_alone_have_no_maximum_ratio(grid):
+    alone = records({("random", 0.0): [0.5]}, method="dm"), records({("loss", 0.5): [0.5]}, method="idc")
+    found = report.max_ratios(pd.concat([grid, *alone]), ["method"])
+    assert found["method"].tolist() == ["dc"]
+    assert found["std"].isna().all()  # there is one value, of all trials
+    for frame in alone:
+        assert report.max_ratios(frame, ["method"]).empty
+
+
+def test_full_data_is_repeated_once_for_each_criterion(grid):
+    served = report.repeat_full(grid)
+    assert len(served) == 2 * 2 + 8
+    assert served.index.is_unique
+    assert served.loc[served["ratio"] == 0, "criterion"].tolist() == ["random", "random", "loss", "loss"]
+
+
+def test_a_setting_that_is_missing_tells_experiments_apart_too(grid):
+    both = pd.concat([grid.assign(stratum=3.0), grid.assign(stratum=np.nan, accuracy=0.1)])
+    values = report.measured(both, ["criterion", "ratio", "stratum"])
+    assert len(values) == 10
+    assert values.loc[values["stratum"].isna(), "value"].tolist() == pytest.approx([10] * 5)
+    found = report.max_ratios(both, ["criterion", "stratum"])
+    assert found.loc[found["stratum"].isna(), "value"].tolist() == pytest.approx([90, 90])
+
+
 def test_full_data_has_a_name_instead_of_a_criterion(grid):
     named = report.name_full(grid)
     assert set(named.loc[named["ratio"] == 0, "criterion"]) == {"full data"}
     assert set(named.loc[named["ratio"] > 0, "criterion"]) == {"random", "loss"}
     assert report.name_full(report.measured(pd.DataFrame(), ["criterion", "ratio"])).empty
+
+
+def test_the_edge_of_the_band_is_comparable_and_a_single_trial_has_no_band():
+    values = pd.DataFrame(
+        {"method": ["a", "a", "b", "b", "c"], "ratio": [0, 0.5] * 2 + [0.5], "value": [50.0, 48, 50, 49.5, 60]}
+    ).assign(std=[2.0, 0, np.nan, np.nan, 0])
+    assert report.mark_comparable(values, ["method"])["comparable"].tolist() == [True, True, True, False, False]
 
 
 def test_a_difference_has_both_deviations_and_only_common_settings():
@@ -200,13 +232,15 @@ def test_a_difference_has_both_deviations_and_only_common_settings():
     )
     (row,) = report.differences(values, "a", "b", ["ratio"]).to_dict("records")
     assert row == {"ratio": 0.5, "value": pytest.approx(2), "std": pytest.approx(0.5)}
+    (row,) = report.differences(values.assign(std=np.nan), "a", "b", ["ratio"]).to_dict("records")  # of single trials
+    assert row["value"] == 2
     assert report.differences(pd.DataFrame(), "a", "b", ["ratio"]).empty
 
 
 def test_no_records_are_no_values():
     nothing = pd.DataFrame()
     assert report.measured(nothing, ["ratio"]).empty
-    assert report.max_ratios(nothing, ["method"]).empty
+    assert list(report.max_ratios(nothing, ["method"])) == ["method", "value", "std"]
 
 
 # ---------------------------------------------------------------- tables
