@@ -156,7 +156,8 @@ def measured(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def fingerprint(data: ImageData) -> str:
-    """Stands for the images, their labels, and their normalisation or whitening: 64 hexadecimal digits.
+    """Stands for the images, their labels, their normalisation or whitening, and whether a mirrored image keeps its
+    label: 64 hexadecimal digits.
 
     >>> import torch
     >>> from bilp_core import load
@@ -167,7 +168,16 @@ def fingerprint(data: ImageData) -> str:
     True
     """
     seen = data.whitening.identity if data.whitening else ""
-    digest = hashlib.sha256(f"{list(data.images.shape)} {data.mean} {data.std} {seen}".encode())
+    return _digest(data, f"{data.mean} {data.std} {data.flip} {seen}")
+
+
+def sample_print(data: ImageData) -> str:
+    """Stands for the images and their labels alone, however they are seen: 64 hexadecimal digits."""
+    return _digest(data, "")
+
+
+def _digest(data: ImageData, beside: str) -> str:
+    digest = hashlib.sha256(f"{list(data.images.shape)} {beside}".encode())
     for tensor in (data.images, data.labels):
         digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()

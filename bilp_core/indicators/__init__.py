@@ -5,6 +5,7 @@ the trials and the generic tests follow from the registry.
 """
 
 from .base import Indicator
+from .files import load_scores, save_scores
 from .loss import empirical_loss
 from .recording import loss_curves
 from .registry import INDICATORS, options_of, resolve
@@ -14,9 +15,11 @@ __all__ = [
     "INDICATORS",
     "Indicator",
     "empirical_loss",
+    "load_scores",
     "loss_curves",
     "options_of",
     "resolve",
+    "save_scores",
     "score",
     "score_together",
     "timed_score",

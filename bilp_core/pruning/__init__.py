@@ -3,6 +3,7 @@
 from .adaptive import Adaptive, RunningNormal
 from .classwise import keep, removed, stratum
 from .diversity import relative_diversity
+from .files import load_kept, save_kept
 from .ite import VARIANTS, Treatments, rank_error
 
 __all__ = [
@@ -11,8 +12,10 @@ __all__ = [
     "RunningNormal",
     "Treatments",
     "keep",
+    "load_kept",
     "rank_error",
     "relative_diversity",
     "removed",
+    "save_kept",
     "stratum",
 ]
