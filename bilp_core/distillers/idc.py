@@ -57,8 +57,8 @@ def setting(data: ImageData) -> Setting:
     >>> setting(load("digits").train)
     Setting(metric='mse', image_lr=0.1, side=8, network_images=200, pretrain=0, cutmix=0.5)
     """
-    if data.name in SETTINGS:
-        return SETTINGS[data.name]
+    if data.named in SETTINGS:
+        return SETTINGS[data.named]
     if min(data.shape[1:]) >= 128:
         return LARGE
     return NATURAL if data.shape[0] > 1 else GREY
@@ -130,7 +130,7 @@ class IDC(GradientMatching):
 
     def resolved(self, data: ImageData, ipc: int) -> IDC:
         own = setting(data)
-        plain = data.name == "mnist" and self.factor > 1  # where the reference found cutout and CutMix of no use
+        plain = data.named == "mnist" and self.factor > 1  # where the reference found cutout and CutMix of no use
         auto_lr = own.image_lr * ipc / 10 * (data.shape[1] / own.side) ** 2
         return replace(
             self,

@@ -57,7 +57,7 @@ def setting(data: ImageData, ipc: int) -> Setting:
     >>> own.steps, own.span, own.experts
     (10, 2, 5)
     """
-    if data.name == "digits":
+    if data.named == "digits":
         table = DIGITS
     elif data.num_classes >= 1000:
         table = IMAGENET

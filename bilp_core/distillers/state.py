@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .. import __version__
+from .. import REVISION, __version__
 from ..nets import speed
 from ..utils.files import Unfinished, atomic, key
 
@@ -26,7 +26,8 @@ class State:
     """
 
     def __init__(self, unfinished: Unfinished | None, settings: Mapping[str, Any]) -> None:
-        about = {"format": FORMAT, "versions": [__version__, torch.__version__], "speed": speed.mode(), **settings}
+        versions = [__version__, REVISION, torch.__version__]
+        about = {"format": FORMAT, "versions": versions, "speed": speed.mode(), **settings}
         self.path = unfinished.path(f"distillation-{key(about)}.pt") if unfinished else None
         self.start = self.mark = time.perf_counter()
         self.pause, self.earlier = EVERY, 0.0

@@ -124,7 +124,7 @@ def dc_strategy(data: ImageData, network: str) -> str:
     name, options = parse(network)
     if name == "convnet" and options.get("norm") == "batch":
         return "dc:crop_noise"
-    return "dc:crop_scale_rotate" if data.name in ("mnist", "digits") else "none"
+    return "dc:crop_scale_rotate" if data.named in ("mnist", "digits") else "none"
 
 
 def idc_protocol(data: ImageData, network: str, ipc: int, factor: int) -> Protocol:
@@ -152,9 +152,9 @@ def idc_protocol(data: ImageData, network: str, ipc: int, factor: int) -> Protoc
         steps = ((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500))
         epochs = next((epochs for most, epochs in steps if decoded <= most), 300)
         probability = 1.0
-    elif data.name == "svhn" and ipc == factor == 1:
+    elif data.named == "svhn" and ipc == factor == 1:
         probability = 0.0
-    elif data.name in ("mnist", "digits") and factor > 1:
+    elif data.named in ("mnist", "digits") and factor > 1:
         probability = 0.0
         words.remove("cutout")
     elif network.startswith("densenet") and ipc >= 50 and factor > 1:

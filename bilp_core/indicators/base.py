@@ -6,10 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
+from ..data.images import ImageData
+
 
 @dataclass(frozen=True)
 class Indicator:
-    """compute(data, seed, progress, **options) -> [N], larger = harder; options(data name) -> their defaults.
+    """compute(data, seed, progress, **options) -> [N], larger = harder; options(data) -> their defaults, of
+    images or of a data set known by name.
 
     least   : the smallest value of an option where it is not 1 (whole numbers) or 0 (real numbers).
     choices : the words that an option may be.
@@ -24,7 +27,7 @@ class Indicator:
 
     summary: str
     compute: Callable[..., Tensor]
-    options: Callable[[str], dict[str, Any]] = field(default=lambda _: {})
+    options: Callable[[ImageData | str], dict[str, Any]] = field(default=lambda _: {})
     least: Mapping[str, int] = field(default_factory=dict)
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     parts: bool = False

@@ -67,9 +67,9 @@ def last_layer(
         return LastLayer(features, member.classifier(features), data.labels)
 
 
-def _options(**own: Any) -> Callable[[str], dict[str, Any]]:
+def _options(**own: Any) -> Callable[[ImageData | str], dict[str, Any]]:
     """The probe's options, without those of many networks, then the method's own."""
-    return lambda name: {**{k: v for k, v in probe_options(name).items() if k not in ("trials", "together")}, **own}
+    return lambda data: {**{k: v for k, v in probe_options(data).items() if k not in ("trials", "together")}, **own}
 
 
 class _Steps:

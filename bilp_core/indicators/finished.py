@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import __version__
+from .. import REVISION, __version__
+from ..nets import speed
 from ..utils.files import Unfinished, atomic, key
 
 FORMAT = 1  # raised when a part's numbers would no longer be what this library gives
@@ -22,7 +23,8 @@ class Finished:
     """
 
     def __init__(self, unfinished: Unfinished | None = None, settings: Mapping[str, Any] | None = None) -> None:
-        about = {"format": FORMAT, "versions": [__version__, torch.__version__], **(settings or {})}
+        versions = [__version__, REVISION, torch.__version__]
+        about = {"format": FORMAT, "versions": versions, "speed": speed.mode(), **(settings or {})}
         self.folder = unfinished.path(key(about)) if unfinished else None
         self.start = self.mark = time.perf_counter()
         self.earlier = 0.0

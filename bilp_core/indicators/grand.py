@@ -87,8 +87,8 @@ def _of_one_network(data: ImageData, probe: Probe, seed: int, trial: int, progre
     return torch.cat(norms).cpu()
 
 
-def options(data_name: str) -> dict[str, Any]:
-    found = {**asdict(probe_for(data_name)), "trials": 10, "epochs": 0}
+def options(data: ImageData | str) -> dict[str, Any]:
+    found = {**asdict(probe_for(data)), "trials": 10, "epochs": 0}
     del found["together"]  # one network at a time
     return found
 

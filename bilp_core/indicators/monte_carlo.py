@@ -35,13 +35,15 @@ from ..distillers.loop import distill
 from ..errors import InputError
 from ..evaluation.protocols import protocol
 from ..nets.ensemble import Ensemble, TensorSamples
-from ..nets.networks import evaluation_spec
+from ..nets.networks import default_network, evaluation_spec
 from ..nets.training import fit
 from ..pruning.classwise import removed
 from ..utils.progress import Report
 from ..utils.seeds import seeds
 from .base import Indicator
 from .finished import Finished
+
+SMALL = 2000  # samples of a folder up to which it is taken for as small as our digits
 
 
 def draw(data: ImageData, ratio: float, run: int, seed: int) -> Tensor:
@@ -136,16 +138,17 @@ def compute(
     return 1 - utilities(drawn, accuracies, data.labels.cpu())
 
 
-def options(data_name: str) -> dict[str, Any]:
+def options(data: ImageData | str) -> dict[str, Any]:
     """ratio : share of each class that a run leaves out. epochs : of the training on what was distilled."""
-    small = data_name == "digits"
+    named = data if isinstance(data, str) else data.named
+    small = named == "digits" or (not isinstance(data, str) and not named and len(data) <= SMALL)
     return {
         "runs": 40 if small else 100,
         "ratio": 0.9,
         "method": "dm",
         "iterations": 20 if small else 100,
         "ipc": 1,
-        "network": "mlp" if small else "convnet",
+        "network": "mlp" if small else "convnet" if isinstance(data, str) or named else default_network(data.shape),
         "repeats": 1,
         "epochs": 50 if small else 100,
     }

@@ -253,8 +253,8 @@ def recorded(
     (7, 5)
     """
 
-    def defaults(data_name: str) -> dict[str, Any]:
-        return {**probe_options(data_name), **options}
+    def defaults(data: ImageData | str) -> dict[str, Any]:
+        return {**probe_options(data), **options}
 
     def compute(data: ImageData, seed: int, progress: Report | None, finished: Finished, **settings: Any) -> Tensor:
         probe, watching = indicator.plan(settings)

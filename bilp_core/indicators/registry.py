@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ..data.images import ImageData
 from ..errors import InputError
 from ..utils.options import merged
 from . import coresets, early_loss, el2n, forgetting, grand, loss, margin, monte_carlo, uniform
@@ -21,10 +22,11 @@ INDICATORS: dict[str, Indicator] = {
 }
 
 
-def options_of(name: str, data_name: str = "") -> dict[str, Any]:
+def options_of(name: str, data: ImageData | str = "") -> dict[str, Any]:
     """Options of an indicator with their defaults on a data set. Raises InputError for an unknown name.
 
-    data_name : `name` of the data; of one that is not known the defaults are those for any.
+    data : the samples that are scored, or the name of a data set of ours. Of a folder, size and shape count, and its
+           name does not; of a name that is not known the defaults are those for any.
 
     >>> from bilp_core.indicators import options_of
     >>> options = options_of("loss", "digits")
@@ -35,10 +37,10 @@ def options_of(name: str, data_name: str = "") -> dict[str, Any]:
     """
     if name not in INDICATORS:
         raise InputError(f"indicator {name!r} is unknown; there are: {', '.join(INDICATORS)}")
-    return INDICATORS[name].options(data_name)
+    return INDICATORS[name].options(data)
 
 
-def resolve(name: str, data_name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def resolve(name: str, data: ImageData | str, options: Mapping[str, Any]) -> dict[str, Any]:
     """All options of an indicator, `options` over the defaults; names, types and ranges checked.
 
     Raises InputError for an unknown indicator or option, and for a value that is not allowed.
@@ -50,7 +52,7 @@ def resolve(name: str, data_name: str, options: Mapping[str, Any]) -> dict[str, 
     Traceback (most recent call last):
     bilp_core.errors.InputError: option kind = 'least' of indicator 'margin': must be one of margin, entropy
     """
-    settings = merged(f"indicator {name!r}", options_of(name, data_name), options)
+    settings = merged(f"indicator {name!r}", options_of(name, data), options)
     indicator = INDICATORS[name]
     for key, value in settings.items():
         least = indicator.least.get(key, 1 if isinstance(value, int) else 0)

@@ -59,7 +59,7 @@ def timed_score(
     >>> scores.shape, 0 < seconds < 60
     (torch.Size([1352]), True)
     """
-    settings, indicator = resolve(name, data.name, options), INDICATORS[name]
+    settings, indicator = resolve(name, data, options), INDICATORS[name]
     about = {"indicator": name, "options": {**settings, "together": 0}, "seed": seed}
     kept = unfinished if indicator.parts else None
     finished = Finished(kept, {**about, "data": fingerprint(data)} if kept else None)
@@ -88,8 +88,8 @@ def score_together(
     """
     watches, probe = {}, None
     for name in names:
-        own = {key: value for key, value in options.items() if key in options_of(name, data.name)}
-        settings, indicator = resolve(name, data.name, own), INDICATORS[name]
+        own = {key: value for key, value in options.items() if key in options_of(name, data)}
+        settings, indicator = resolve(name, data, own), INDICATORS[name]
         if not isinstance(indicator, Recorded):
             able = ", ".join(n for n, i in INDICATORS.items() if isinstance(i, Recorded))
             raise InputError(f"indicator {name!r} watches no training, so shares none; those that do: {able}")
@@ -97,7 +97,7 @@ def score_together(
         probe = probe or own_probe
         if replace(own_probe, epochs=probe.epochs) != probe:
             raise InputError(f"indicators {names[0]!r} and {name!r} train differently: {probe} and {own_probe}")
-    if unknown := [key for key in options if not any(key in options_of(name, data.name) for name in names)]:
+    if unknown := [key for key in options if not any(key in options_of(name, data) for name in names)]:
         raise InputError(f"option {unknown[0]!r} belongs to none of the indicators {', '.join(names)}")
     if probe is None:
         return {}

@@ -2,7 +2,16 @@
 
 from .ensemble import Ensemble, Samples, TensorSamples
 from .layers import Network
-from .networks import NETWORKS, evaluation_spec, initialise, network, parse
+from .networks import (
+    NETWORKS,
+    default_network,
+    doubts,
+    evaluation_spec,
+    initialise,
+    network,
+    norm_positions,
+    parse,
+)
 from .probe import PROBES, Probe, features_of_trained_network, probe_for
 from .recipe import LOSSES, Recipe
 from .training import fit, measure
@@ -17,12 +26,15 @@ __all__ = [
     "Recipe",
     "Samples",
     "TensorSamples",
+    "default_network",
+    "doubts",
     "evaluation_spec",
     "features_of_trained_network",
     "fit",
     "initialise",
     "measure",
     "network",
+    "norm_positions",
     "parse",
     "probe_for",
 ]

@@ -69,6 +69,7 @@ NETWORKS: dict[str, Callable[..., nn.Sequential]] = {
     "efficientnet-bn": efficientnet,
     "frepo-convnet": frepo_convnet,
 }
+FEWEST_POSITIONS = 16  # of an instance norm, below which its mean and deviation say little
 # how the weights of those that do not start as PyTorch does are drawn, see `initialise`
 STARTS = {
     "frepo-convnet": "lecun",
@@ -124,6 +125,61 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     if options.get("norm") == "group" and options.get("width", 128) % 4:
         raise InputError(f"network {spec!r}: norm=group needs a width divisible by 4, got {options['width']}")
     return name, options
+
+
+def default_network(shape: Shape) -> str:
+    """The network for images of a size where none is asked for: a convnet whose depth follows it.
+
+    Its last norm sees 8x8 positions: depth 3 at 32x32 pixels, one more at each doubling. Below that it is as deep as
+    leaves at least 4x4 of them, 3 at most; depth 3 on 8x8 pixels would normalise over 2x2.
+    Source: ours; from 32x32 to 256x256 pixels the depths that the papers use.
+
+    >>> from bilp_core.nets import default_network
+    >>> [default_network((3, side, side)) for side in (8, 16, 28, 32, 64, 128)]
+    ['convnet:depth=2', 'convnet', 'convnet', 'convnet', 'convnet', 'convnet:depth=5']
+    """
+    side = min(shape[1:])
+    if side >= 32:
+        depth = 3 + int(math.log2(side / 32))
+    else:
+        depth = max((d for d in (1, 2, 3) if side >> (d - 1) >= 4), default=1)
+    return "convnet" if depth == (4 if side >= 64 else 3) else f"convnet:depth={min(depth, 8)}"
+
+
+@torch.no_grad()
+def norm_positions(spec: str, shape: Shape) -> int | None:
+    """Positions over which the last instance norm of a network takes its mean and deviation; None if it has none.
+
+    >>> from bilp_core.nets import norm_positions
+    >>> [norm_positions(f"convnet:depth={depth}", (1, 8, 8)) for depth in (1, 2, 3)], norm_positions("mlp", (1, 8, 8))
+    ([64, 16, 4], None)
+    """
+    net, found = network(spec, shape, 2), []
+    for module in net.modules():
+        if isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels:
+            module.register_forward_hook(lambda _, inputs, __: found.append(inputs[0].shape[2:].numel()))
+    net.eval()(torch.zeros(1, *shape))
+    return found[-1] if found else None
+
+
+def doubts(spec: str, shape: Shape) -> str:
+    """What speaks against a network for images of a size, in a sentence; empty if nothing does.
+
+    >>> from bilp_core.nets import doubts
+    >>> doubts("convnet", (3, 32, 32))
+    ''
+    >>> doubts("convnet:depth=3", (1, 8, 8))
+    "network 'convnet:depth=3' normalises 8x8 images over 4 positions at last: take 16 or more (convnet:depth=2 has 16)"
+    """
+    positions, other = norm_positions(spec, shape), default_network(shape)
+    if positions is None or positions >= FEWEST_POSITIONS:
+        return ""
+    has = norm_positions(other, shape) or 0
+    hint = f" ({other} has {has})" if has > positions else ""
+    return (
+        f"network {spec!r} normalises {shape[1]}x{shape[2]} images over {positions} positions at last: take "
+        f"{FEWEST_POSITIONS} or more{hint}"
+    )
 
 
 def evaluation_spec(spec: str) -> str:

@@ -1,5 +1,6 @@
 """The training runs that indicators watch."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Generator, Tensor
 
 from ..data.images import ImageData
 from .ensemble import Ensemble
+from .networks import default_network
 from .recipe import Recipe
 from .training import fit
 
@@ -56,21 +58,38 @@ PROBES: dict[str, Probe] = {
 }
 
 
-def probe_for(data_name: str) -> Probe:
-    """The published probe of a data set; for any other, few trials and epochs: a ranking needs no more.
+OWN_STEPS = 500  # of a training on somebody's folder, at least
+OWN_LR = 1e-2
 
-    Source: supplement Sec. 6.4.
 
+def probe_for(data: ImageData | str) -> Probe:
+    """The published probe of a data set of ours; for a folder, one that follows its size: few trials are enough.
+
+    data : or the name of a data set; of one without a published probe, few trials and epochs.
+    In a folder of N images a batch has N/16 of them at most (a power of two, 512 at most), so that networks have at
+    least 500 steps in which to learn; the network follows the size of the images.
+    Source: supplement Sec. 6.4; for folders, ours.
+
+    >>> from dataclasses import replace
+    >>> from bilp_core import load
     >>> from bilp_core.nets import probe_for
-    >>> probe_for("svhn").lr, probe_for("my-photographs").trials
+    >>> probe_for("svhn").lr, probe_for("fashion_mnist").trials
     (0.001, 5)
+    >>> own = replace(load("digits").train, named="")  # the same images in somebody's folder
+    >>> found = probe_for(own)
+    >>> found.batch, found.epochs, found.network
+    (64, 23, 'convnet:depth=2')
     """
-    return PROBES.get(data_name, Probe())
+    if isinstance(data, str) or data.named:
+        return PROBES.get(data if isinstance(data, str) else data.named, Probe())
+    batch = 1 << min(512, max(4, len(data) // 16)).bit_length() - 1
+    epochs = max(20, math.ceil(OWN_STEPS / math.ceil(max(len(data), 1) / batch)))
+    return Probe(epochs=epochs, lr=OWN_LR, batch=batch, network=default_network(data.shape))
 
 
-def probe_options(data_name: str) -> dict[str, Any]:
-    """The fields of a data set's probe, as options of an indicator."""
-    return asdict(probe_for(data_name))
+def probe_options(data: ImageData | str) -> dict[str, Any]:
+    """The fields of the probe of a data set, as options of an indicator."""
+    return asdict(probe_for(data))
 
 
 def features_of_trained_network(data: ImageData, network: str, rng: Generator) -> Tensor:
@@ -86,7 +105,7 @@ def features_of_trained_network(data: ImageData, network: str, rng: Generator) -
     >>> tuple(features_of_trained_network(some, "convnet:depth=1,width=4", rng).shape)
     (64, 64)
     """
-    probe = probe_for(data.name)
+    probe = probe_for(data)
     seed = int(torch.randint(2**31, (1,), generator=rng, device=rng.device))
     ensemble = Ensemble(network, data.shape, data.num_classes, [seed], data.device, stacked=False)
     fit(ensemble, data, probe.recipe())

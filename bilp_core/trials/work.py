@@ -43,7 +43,7 @@ def check(trials: Sequence[Trial]) -> None:
         try:
             method = distillers.make(trial.method, **trial.options)
             splits = _data(trial)
-            indicators.resolve(trial.criterion, splits.train.name, trial.score)
+            indicators.resolve(trial.criterion, splits.train, trial.score)
             whitening.check(method.resolved(splits.train, trial.ipc).zca, splits.train.shape)
             needed = method.needs(trial.ipc, trial.init)
             judge = trial.evaluate_on or evaluation_spec(trial.network)
@@ -196,7 +196,8 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
     start = time.perf_counter()
     made = make_synthetic(trial, where)
     place = device()
-    test = _data(trial).test.to(place)
+    splits = _data(trial)
+    test = splits.test.to(place)
     judge = trial.evaluate_on or evaluation_spec(trial.network)
     recipe = protocol(
         trial.method, test, judge, ipc=trial.ipc, factor=made.formation.factor, learned_lr=made.meta.get("lr"),
@@ -227,7 +228,7 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
             "evaluate_on": judge,
             "options": made.meta["options"],
             "evaluation": asdict(recipe),
-            "score": resolve(trial.criterion, test.name, trial.score) if trial.scored else {},
+            "score": resolve(trial.criterion, splits.train, trial.score) if trial.scored else {},
         },
         **provenance(place),
     }
