@@ -2,6 +2,7 @@
 
 from .building import build, run_chapter
 from .chapter import Chapter, chapters, settings
+from .checking import check_parameters
 from .distribution import distribute
 from .jupyter import notebooks
 from .render import BuildFailed
@@ -13,6 +14,7 @@ __all__ = [
     "build",
     "chapter_job",
     "chapters",
+    "check_parameters",
     "distribute",
     "notebooks",
     "run_chapter",

@@ -3,7 +3,7 @@
 A chapter is a page of `book/_toc.yml` that is a notebook (its front matter has a `kernelspec`). Its
 parameters come from `params/<preset>/<chapter>.yaml`. Everything made goes below `_build/<preset>/`:
 
-    executed/   <chapter>.ipynb, and <chapter>.key: a hash of all that went into it
+    executed/   <chapter>.ipynb, and <chapter>.key: a hash of all that went into it, own images included
     src/        a copy of book/ with the executed notebooks in place of the text ones
     _build/html the pages
 
@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..trials.trial import folder_stamp, forget_folders
 from ..utils import paths
 from ..utils.progress import duration
 from .chapter import Chapter, chapters, named, settings
@@ -107,10 +108,7 @@ def _make(
     others : where the executed notebooks of chapters that are not due are looked for (default: `out`).
     """
     ingredients = hash_files(root, (file for pattern in INGREDIENTS for file in root.glob(pattern)))
-    keys = {
-        chapter.name: digest(ingredients, chapter.text, json.dumps(values[chapter.name], sort_keys=True))
-        for chapter in book
-    }
+    keys = {chapter.name: _key(ingredients, chapter, values[chapter.name]) for chapter in book}
     check_builder()
     failed = []
     for chapter in book:
@@ -130,6 +128,13 @@ def _make(
             print(f"{chapter.name}: not executed as it stands now", flush=True)
         shown[chapter.page] = _shown(home, chapter, values[chapter.name], current=current)
     return render(root, out, shown, ingredients, strict=strict)
+
+
+def _key(ingredients: str, chapter: Chapter, values: Values) -> str:
+    """Stands for all that decides a chapter's results: of a folder of images, what is in it."""
+    forget_folders()
+    images = folder_stamp(values["data"]) if "data" in values else None
+    return digest(ingredients, chapter.text, json.dumps(values, sort_keys=True), images or "")
 
 
 def _is_current(home: Path, chapter: Chapter, keys: Mapping[str, str]) -> bool:

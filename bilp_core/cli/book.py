@@ -20,19 +20,31 @@ def _check() -> None:
     engines.check()
 
 
+def _from_here(data: str) -> str:
+    """A folder of images as the user means it, from where they stand or their home: a chapter runs at the root."""
+    from ..data.datasets import DATASETS, own_folder
+
+    return data if data in DATASETS else str(own_folder(data).absolute())
+
+
 def run(args: argparse.Namespace) -> None:
     from .. import book, engines
 
     _check()
+    parameters = dict(args.parameters or [])
     axes = {name: values for name, *values in args.sweep or []}
+    if "data" in parameters:
+        parameters["data"] = _from_here(parameters["data"])
+    if "data" in axes:
+        axes["data"] = [_from_here(data) for data in axes["data"]]
     if len(axes) < len(args.sweep or []) or not all(axes.values()):
         raise InputError("--sweep: write NAME VALUE VALUE ..., each NAME once")
     if axes:
         os.environ.update(engines.for_small_jobs())
-        for path in book.sweep(args.chapter, axes, args.preset, dict(args.parameters or [])):
+        for path in book.sweep(args.chapter, axes, args.preset, parameters):
             print(path)
     else:
-        book.run_chapter(args.chapter, args.preset, dict(args.parameters or []))
+        book.run_chapter(args.chapter, args.preset, parameters)
 
 
 def book(args: argparse.Namespace) -> None:
