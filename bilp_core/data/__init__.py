@@ -1,7 +1,7 @@
 """Labelled images: named data sets, folders, whitening."""
 
 from .cache import cache_home
-from .checking import check
+from .checking import check, check_folder
 from .datasets import DATASETS, DataSet, load
 from .images import ImageData, Splits, fingerprint, measured
 from .whitening import WHITENINGS, Whitening, whitened, with_whitening
@@ -15,6 +15,7 @@ __all__ = [
     "Whitening",
     "cache_home",
     "check",
+    "check_folder",
     "fingerprint",
     "load",
     "measured",

@@ -1,43 +1,193 @@
-"""What a user should know of a data set before using it."""
+"""What a user should know of a data set before using it: everything at once."""
+
+from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..errors import InputError
+from ..utils.progress import Report
+from .folders import Reading, assembled, survey
 from .images import ImageData, Splits
+from .listing import Listing
+
+
+@dataclass(frozen=True)
+class Sample:
+    """half : 'train' or 'test'. file : its path, or half and index. digest : of pixels. constant : of one colour."""
+
+    half: str
+    file: str
+    label: str
+    digest: bytes
+    constant: bool
 
 
 def check(splits: Splits) -> dict[str, Any]:
     """What a user should know of a data set before using it; JSON values only.
 
-    Counts per class, shape, mean and std, images without contrast, exact duplicates inside the training split
-    and between the splits (a leak).
+    Counts per class, shape, mean and std, chance, images without contrast, exact duplicates (harmless ones and those
+    with two labels) and images in both halves (leaks), by file where there are files.
 
-    >>> from bilp_core import load
-    >>> from bilp_core.data import check
+    >>> from bilp_core.data import check, load
     >>> report = check(load("digits"))
-    >>> report["shape"], report["classes"]["3"]
-    ([1, 8, 8], {'train': 138, 'test': 45})
-    >>> report["duplicates_in_train"], report["test_images_also_in_train"]
-    (0, 0)
+    >>> report["shape"], report["classes"]["0"], report["duplicates_in_train"], report["constant_images_in_train"]
+    ([1, 8, 8], {'train': 134, 'test': 44}, 0, 0)
     """
-
-    def prints(data: ImageData) -> list[bytes]:
-        return [hashlib.sha256(image.numpy().tobytes()).digest() for image in data.images.cpu()]
-
-    train, test = splits
-    seen = set(own := prints(train))
-    report: dict[str, Any] = {
-        "name": train.name,
-        "shape": list(train.shape),
-        "mean": [round(v, 4) for v in train.mean],
-        "std": [round(v, 4) for v in train.std],
-        "classes": {
-            name: {"train": a, "test": b}
-            for name, a, b in zip(train.classes, train.counts().tolist(), test.counts().tolist(), strict=True)
-        },
-        "duplicates_in_train": len(own) - len(seen),
-        "test_images_also_in_train": sum(p in seen for p in prints(test)),
+    samples = [sample for half, data in zip(("train", "test"), splits, strict=True) for sample in _samples(half, data)]
+    known = splits.train if len(splits.train) else splits.test
+    counts = {
+        name: {"train": a, "test": b}
+        for name, a, b in zip(known.classes, splits.train.counts().tolist(), splits.test.counts().tolist(), strict=True)
     }
-    flat = train.images.flatten(2)
-    report["constant_images_in_train"] = int((flat.amax(2) == flat.amin(2)).all(1).sum())
-    return report
+    return {**_described(known), **_analysed(samples, counts)}
+
+
+def check_folder(root: Path, reading: Reading, progress: Report | None = None) -> dict[str, Any]:
+    """`check` of a folder, which reads every file: also what was skipped and why, what cannot be read and why, files
+    with odd metadata or several frames, sizes, the depth that was taken, what was decided, a verdict and what to do
+    next.
+
+    Raises InputError only for a folder that is no data set at all.
+
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from bilp_core.data import check_folder
+    >>> from bilp_core.data.folders import Reading
+    >>> for name in ("dark/1", "dark/2", "light/1", "light/2"):
+    ...     file = Path("own", "train", f"{name}.png")
+    ...     file.parent.mkdir(parents=True, exist_ok=True)
+    ...     Image.new("L", (8, 8), 50 if "dark" in name else 200).save(file)
+    >>> report = check_folder(Path("own"), Reading())
+    >>> report["notes"], report["duplicates"][0]
+    (['there is no test half'], ['train/dark/1.png', 'train/dark/2.png'])
+    """
+    found, pictures, bad = survey(root, reading, progress)
+    good = found.without(bad)
+    samples = [
+        Sample(half, file, name, _digest(pictures[file].pixels), _constant(np.atleast_3d(pictures[file].pixels)))
+        for half, classes in (("train", good.train), ("test", good.test))
+        for name, files in classes.items()
+        for file in files
+    ]
+    counts = {
+        name: {"train": len(good.train.get(name, ())), "test": len(good.test.get(name, ()))} for name in good.classes
+    }
+    sizes = sorted({picture.size for picture in pictures.values()})
+    report: dict[str, Any] = {"name": root.resolve().name, "folder": str(root)}
+    problem = ""
+    try:
+        arrays = assembled(good, pictures, reading, bad)
+        shown = arrays["train_images"] if len(arrays["train_images"]) else arrays["test_images"]
+        report |= {
+            "shape": list(shown.shape[1:]),
+            "mean": [round(v, 4) for v in arrays["mean"]],
+            "std": [round(v, 4) for v in arrays["std"]],
+            "depth": arrays["depth"],
+        }
+        flat = [c for c in range(shown.shape[1]) if np.ptp(shown[:, c]) == 0]
+        if len(flat) == shown.shape[1]:
+            problem = "all images are the same single colour"
+        elif flat:
+            report["channels_without_contrast"] = flat
+    except InputError as error:
+        problem = str(error)
+    report |= {
+        **_analysed(samples, counts),
+        "notes": list(found.notes),
+        "skipped": {why: sorted(names) for why, names in found.skipped.items()},
+        "unreadable": bad,
+        "odd_metadata": {file: picture.remark for file, picture in pictures.items() if picture.remark},
+        "several_frames": [file for file, picture in pictures.items() if picture.frames > 1],
+        "sizes": {"different": len(sizes), "smallest": list(sizes[0]), "largest": list(sizes[-1])} if sizes else {},
+        "enlarged": [file for file, p in pictures.items() if reading.size and min(p.size) < reading.size],
+    }
+    return {**report, **_verdict(root, reading, found, report, problem)}
+
+
+def _described(data: ImageData) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "shape": list(data.shape),
+        "mean": [round(v, 4) for v in data.mean],
+        "std": [round(v, 4) for v in data.std],
+    }
+
+
+def _samples(half: str, data: ImageData) -> Iterable[Sample]:
+    for index, (image, label) in enumerate(zip(data.images.cpu().numpy(), data.labels.tolist(), strict=True)):
+        file = f"{half} {index}" if data.files is None else str(data.files[index])
+        yield Sample(half, file, data.classes[label], _digest(image), _constant(image.transpose(1, 2, 0)))
+
+
+def _digest(pixels: np.ndarray) -> bytes:
+    return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).digest()
+
+
+def _constant(pixels: np.ndarray) -> bool:
+    """Whether an image [H, W, C] has one colour."""
+    flat = pixels.reshape(-1, pixels.shape[-1])
+    return bool((flat.max(0) == flat.min(0)).all())
+
+
+def _analysed(samples: list[Sample], counts: dict[str, dict[str, int]]) -> dict[str, Any]:
+    groups = defaultdict(list)
+    for sample in samples:
+        groups[sample.digest].append(sample)
+    same = [group for group in groups.values() if len(group) > 1]
+    in_train = [[s for s in group if s.half == "train"] for group in same]
+    across = [[a.file, b.file] for group in same for a in group if a.half == "train" for b in group if b.half == "test"]
+    two_labels = [[[s.file, s.label] for s in group] for group in same if len({s.label for s in group}) > 1]
+    tested = sum(c["test"] for c in counts.values())
+    largest = max((c["test" if tested else "train"] for c in counts.values()), default=0)
+    return {
+        "classes": counts,
+        "chance": round(largest / max(sum(c["test" if tested else "train"] for c in counts.values()), 1), 4),
+        "duplicates_in_train": sum(len(group) - 1 for group in in_train if group),
+        "duplicates": [[s.file for s in group] for group in in_train if len(group) > 1],
+        "duplicates_with_two_labels": two_labels,
+        "test_images_also_in_train": len({pair[1] for pair in across}),
+        "leaks": across,
+        "constant_images_in_train": sum(s.constant for s in samples if s.half == "train"),
+        "constant_images": [s.file for s in samples if s.constant],
+    }
+
+
+def _verdict(root: Path, reading: Reading, found: Listing, report: dict[str, Any], problem: str) -> dict[str, Any]:
+    """verdict : one sentence. next : the command to try."""
+    size = f" --size {reading.size}" if reading.size else ""
+    share = f" --test-share {reading.test_share:g}" if reading.test_share else ""
+    quoted = f"'{root}'" if " " in str(root) else str(root)
+    if problem:
+        smallest = min(report["sizes"].get("smallest", [32]))
+        again = f"bilp data check {quoted} --size {min(smallest, 64)}" if "--size" in problem else ""
+        return {"verdict": f"it cannot be used as it is: {problem}", "next": again}
+    bad = len(report["unreadable"])
+    if bad:
+        return {
+            "verdict": f"{bad} files cannot be read: repair or remove them, or leave them out with --skip-bad",
+            "next": f"bilp score {quoted}{size}{share} --skip-bad --out scores.npz",
+        }
+    worries = [
+        text
+        for text, seen in (
+            ("the same image with two labels", report["duplicates_with_two_labels"]),
+            ("test images that are also training images", report["leaks"]),
+            ("images of one colour", report["constant_images"]),
+            ("files that were not taken", {k: v for k, v in report["skipped"].items() if not k.startswith("hidden")}),
+        )
+        if seen
+    ]
+    usable = "it can be used" + (f", but look at: {'; '.join(worries)}" if worries else "")
+    if not found.test:
+        usable += "; to evaluate, it needs a test half (--test-share 0.2 makes one)"
+    if not found.train:
+        command = f"bilp evaluate s.safetensors {quoted}{size}"
+        return {"verdict": "a test half alone: sets can be evaluated on it", "next": command}
+    return {"verdict": usable, "next": f"bilp score {quoted}{size}{share} --out scores.npz"}

@@ -110,6 +110,8 @@ def load(
         raise InputError(f"need = {need!r}: must be one of {', '.join(NEEDS)}")
     reading = Reading(size, depth, recursive, skip_bad, test_share, seed)
     if name in DATASETS:
+        if size is not None:
+            raise InputError(f"size = {size}: {name} has a fixed size of {DATASETS[name].shape[1]} pixels")
         if reading != Reading(seed=seed):
             given = next(f.name for f in fields(Reading) if getattr(reading, f.name) != f.default and f.name != "seed")
             raise InputError(

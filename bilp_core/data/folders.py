@@ -75,7 +75,8 @@ def _check_counts(found: Listing) -> None:
     for name, files in found.train.items():
         if len(files) < LEAST:
             raise InputError(
-                f"{found.root}: class {name!r} has {len(files)} training image: at least {LEAST} are needed"
+                f"{found.root / 'train' / name} holds {'one image' if files else 'no image that can be read'}: a class "
+                f"needs at least {LEAST} to train on"
             )
 
 
@@ -141,6 +142,9 @@ def _decode(found: Listing, reading: Reading, progress: Report | None) -> dict[s
 
 def unreadable(root: Path, bad: Mapping[str, str]) -> str:
     """What to say of images that cannot be read."""
+    if len(bad) == 1:
+        ((file, why),) = bad.items()
+        return f"{root / file} cannot be read as an image ({why}): repair or remove it, or leave it out (--skip-bad)"
     lines = [f"  {file}: {why}" for file, why in list(bad.items())[:SHOWN]]
     if len(bad) > SHOWN:
         lines.append(f"  and {len(bad) - SHOWN} more: `bilp data check` lists all")

@@ -97,7 +97,7 @@ def listing(root: Path, *, recursive: bool = False) -> Listing:
         test = {name: test[name] for name in train}
     for label, half in (("train", train), ("test", test)):
         if half and len(half) < 2:
-            raise InputError(f"{root}: the {label} half has {len(half)} class, {next(iter(half))!r}: 2 are needed")
+            raise InputError(f"{root}: the {label} half has one class, {next(iter(half))!r}: at least 2 are needed")
     return Listing(root, train, test, skipped, tuple(notes))
 
 
@@ -173,14 +173,17 @@ def _half(
         if not files:
             sub = sum(len(names) for why, names in left_out.items() if why == "in a sub-folder")
             hint = "; --recursive takes those in its sub-folders" if sub else ""
-            raise InputError(f"{here} holds no image; allowed: {', '.join(EXTENSIONS)}{hint}")
+            others = len(left_out.get("of another type", ()))
+            only = f" ({others} files of other kinds)" if others else ""
+            raise InputError(f"{here} holds no image{only}; allowed: {', '.join(EXTENSIONS)}{hint}")
         if name in classes:
             raise InputError(f"{folder} has two folders for class {name!r}, spelt in two encodings: join them")
         classes[name] = files
     if loose:
         skipped.setdefault("beside the class folders", []).extend(loose)
     if not classes:
-        raise InputError(f"{folder} holds no class folders: put images in {folder.name}/<class>/ (README, own data)")
+        where = f"{root} has no folder 'train', nor any class folder" if folder == root else f"{folder} is empty"
+        raise InputError(f"{where}: put images in train/<class>/ and test/<class>/ (see README, own data)")
     if wanted is not None:
         absent = [name for name in wanted if name not in classes]
         if absent:

@@ -71,20 +71,20 @@ def merged(owner: str, defaults: Mapping[str, Any], given: Mapping[str, Any], no
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise InputError(f"{owner} has no {noun} {name!r}.{hint} Allowed: {', '.join(defaults) or 'none'}")
         try:
-            result[name] = read(value, defaults[name])
-        except Mismatch as wrong:
+            result[name] = _read(value, defaults[name])
+        except _Mismatch as wrong:
             item, wanted = wrong.args
             inside = "" if item is value else f", {item!r} in it"
             raise InputError(f"{noun} {name} = {value!r} of {owner}{inside}: must be {wanted}") from None
     return result
 
 
-class Mismatch(ValueError):
+class _Mismatch(ValueError):
     """A value, perhaps deep inside a list or mapping, and what is wanted in its place."""
 
 
-def read(value: Any, like: Any) -> Any:
-    """`value`, or what it is the text of, as the kind of thing that `like` is; Mismatch where it is none."""
+def _read(value: Any, like: Any) -> Any:
+    """`value`, or what it is the text of, as the kind of thing that `like` is; _Mismatch where it is none."""
     given, wanted = value, type(like)
     try:
         if isinstance(value, str) and wanted in (list, tuple, dict):
@@ -96,12 +96,12 @@ def read(value: Any, like: Any) -> Any:
     if isinstance(given, list | tuple) and wanted in (list, tuple, type(None)):
         return [_like_one(item, like or ()) for item in given]
     if isinstance(given, dict) and wanted in (dict, type(None)):
-        return {(key := _like_one(k, like or ())): read(item, (like or {}).get(key)) for k, item in given.items()}
+        return {(key := _like_one(k, like or ())): _read(item, (like or {}).get(key)) for k, item in given.items()}
     if like is None:
         return None if given == "null" else _like_one(given, (0, 0.0, "")) if isinstance(given, str) else given
     if isinstance(given, int | float if wanted is float else wanted) and isinstance(given, bool) == (wanted is bool):
         return wanted(given)
-    raise Mismatch(value, f"{KINDS.get(wanted, 'a mapping')}, such as {reprlib.repr(like)}")
+    raise _Mismatch(value, f"{KINDS.get(wanted, 'a mapping')}, such as {reprlib.repr(like)}")
 
 
 def _like_one(item: Any, examples: Iterable[Any]) -> Any:
@@ -109,9 +109,9 @@ def _like_one(item: Any, examples: Iterable[Any]) -> Any:
     wrong = None
     for example in sorted(examples, key=lambda example: isinstance(example, str)):
         try:
-            return read(item, example)
-        except Mismatch as mismatch:
+            return _read(item, example)
+        except _Mismatch as mismatch:
             wrong = wrong or mismatch
     if wrong is not None:
         raise wrong
-    return read(item, None)
+    return _read(item, None)
