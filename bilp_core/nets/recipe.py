@@ -100,4 +100,4 @@ class Recipe:
         """By what `lr` is multiplied at a step, counted from 0, of `steps` in all, where there is a `cosine_to`."""
         assert self.cosine_to is not None
         rise = min(self.warmup, steps // 2)
-        return step / rise if step < rise else cosine((step - rise) / max(steps - rise, 1), self.cosine_to)
+        return step / rise if step < rise else cosine((step - rise) / (steps - rise), self.cosine_to)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from bilp_core.data import ImageData
 from bilp_core.distillers import METHODS, ClassBatches, distill, make, options_of
-from bilp_core.distillers.dc import loops
+from bilp_core.distillers.dc import layerwise_cosine, loops
 from bilp_core.errors import Diverged, InputError
 from bilp_core.nets import augment, initialise, network
 
@@ -71,7 +71,7 @@ def test_a_round_of_dc_written_out(data):
     method = make("dc", outer=2, inner=3, iterations=1)
     run = a_run(method, data)
     start, state = run.images.detach().clone(), run.rng.get_state()
-    method.step(run)
+    found, losses = method.step(run), []
 
     generator = rng()
     generator.set_state(state)
@@ -82,6 +82,7 @@ def test_a_round_of_dc_written_out(data):
     batches = ClassBatches(data, 256, generator)
     for turn in range(2):
         loss = sum(dc_loss_written_out(net, batches(c), images[2 * c : 2 * c + 2], c) for c in range(3))
+        losses.append(loss.item() / 3)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -94,6 +95,49 @@ def test_a_round_of_dc_written_out(data):
                 F.cross_entropy(net(fixed[order]), run.labels[order]).backward()
                 inner.step()
     torch.testing.assert_close(run.images, images, rtol=1e-4, atol=1e-5)
+    assert found.item() == pytest.approx(sum(losses) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_rounds_of_dm_written_out(norm, data):
+    """A new network each round; under BatchNorm all classes pass together, real and synthetic images apart."""
+    spec = f"convnet:depth=2,width=6,norm={norm}"
+    run = a_run(make("dm", image_lr=0.3, augment=False), data, spec)
+    state, images, velocity = run.rng.get_state(), run.images.detach().clone(), 0
+    found = [run.method.step(run).item() for _ in range(3)]
+    run.rng.set_state(state)
+    for one in found:
+        net = network(spec, data.shape, 3)
+        initialise(net, run.rng)
+        batches = [run.batches(c) for c in range(3)]
+        images = images.requires_grad_()
+        if norm == "batch":
+            with torch.no_grad():
+                real = net.embed(torch.cat(batches)).split([len(batch) for batch in batches])
+            features = net.embed(images).split(2)
+        else:
+            real, features = [net.embed(b).detach() for b in batches], [net.embed(i) for i in images.split(2)]
+        loss = sum((r.mean(0) - f.mean(0)).square().sum() for r, f in zip(real, features, strict=True))
+        velocity = 0.5 * velocity + torch.autograd.grad(loss, images)[0]
+        images = (images - 0.3 * velocity).detach()
+        assert one == pytest.approx(loss.item() / 3, rel=1e-5)
+    torch.testing.assert_close(run.images.detach(), images, rtol=1e-4, atol=1e-5)
+
+
+def test_the_cosine_of_layers_by_hand():
+    """Units of 1e-3 have a product of 1e-6, as large as what keeps the quotient finite; biases do not count."""
+    weights, bias = torch.tensor([[3.0, 4.0], [1e-3, 0.0]]), torch.tensor([1.0, 2.0])
+    other = torch.tensor([[4.0, 3.0], [1e-3, 0.0]])
+    found = layerwise_cosine([weights, bias], [other, -bias])
+    assert found.item() == pytest.approx(1 - 24 / 25 + 1 - 0.5, rel=1e-5)
+
+
+def test_a_network_trains_on_the_synthetic_set_in_batches_of_256(data, monkeypatch):
+    run = a_run(make("dc"), data, "mlp", ipc=100)
+    sizes, plain = [], run.augmented
+    monkeypatch.setattr(run, "augmented", lambda images: sizes.append(len(images)) or plain(images))
+    run.method.train_network(run, 2)
+    assert sizes == [256, 44] * 2
 
 
 @pytest.mark.parametrize("name", list(METHODS))
@@ -114,10 +158,17 @@ def test_distilling_lowers_the_loss(name, spec, data):
 
 
 def test_batchnorm_is_frozen_while_matching(data):
+    """At a tenth of the statistics of 16 real images a class, the momentum of a pass being a tenth."""
+    data = data.subset(torch.arange(30).repeat(2))
     run = a_run(make("dc"), data, "convnet:depth=2,width=6,norm=batch")
+    state = run.rng.get_state()
     run.method.freeze_batchnorm(run)
     before = run.batchnorms[0].running_mean.clone()
-    assert before.abs().sum() > 0
+    run.rng.set_state(state)
+    first = next(m for m in run.net.modules() if isinstance(m, torch.nn.Conv2d))
+    seen = first(torch.cat([run.batches(c, 16) for c in range(3)]))
+    assert len(seen) == 48
+    torch.testing.assert_close(before, 0.1 * seen.mean((0, 2, 3)).detach())
     run.method.class_loss(run, 0)
     assert torch.equal(before, run.batchnorms[0].running_mean)
 

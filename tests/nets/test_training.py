@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from bilp_core.errors import InputError
 from bilp_core.nets import Ensemble, Recipe, TensorSamples, compiling, fit, initialise, measure, network
+from bilp_core.nets.recipe import cosine
 from bilp_core.utils.seeds import seeds
 
 SHAPE = (1, 8, 8)
@@ -143,6 +144,7 @@ def test_compiled_gives_the_same(samples, monkeypatch):
     [
         ({"epochs": 0}, "epochs = 0"),
         ({"lr": -1.0}, "lr = -1.0"),
+        ({"cutmix": 1.01}, "cutmix = 1.01"),
         ({"optimizer": "lbfgs"}, "optimizer = 'lbfgs'"),
         ({"loss": "mse", "cutmix": 0.5}, "cutmix = 0.5: must be 0 with the loss 'mse'"),
     ],
@@ -211,6 +213,20 @@ def test_regression_along_a_cosine_written_out(samples, soft):
         assert history[epoch, 0].item() == pytest.approx(total / 40, rel=1e-4)
     for ours, own in zip(ensemble.leaves(), net.parameters(), strict=True):
         torch.testing.assert_close(ours, own, rtol=1e-4, atol=1e-6)
+
+
+def test_a_recipe_is_that_of_the_evaluation_of_dc_but_for_its_steps():
+    """Momentum 0.9, weight decay 5e-4, batches of 256; nothing else happens unless it is asked for."""
+    plain = Recipe(epochs=7, lr=0.3)
+    assert plain == Recipe(
+        7, 0.3, momentum=0.9, weight_decay=5e-4, batch=256, optimizer="sgd", drop_after=None, milestones=(),
+        cosine_to=None, warmup=0, augment="none", cutmix=0.0, loss="cross_entropy",
+    )  # fmt: skip
+    assert Recipe(1, 0.0, batch=1, weight_decay=0.0, momentum=0.0, cutmix=1.0).batch == 1  # the ends of what is allowed
+
+
+def test_the_cosine_stays_at_its_end():
+    assert [cosine(t, 0.1) for t in (0, 0.5, 1, 1.5)] == pytest.approx([1, 0.55, 0.1, 0.1])
 
 
 def test_warming_up_takes_at_most_half_the_steps():
