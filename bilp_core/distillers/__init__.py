@@ -5,7 +5,7 @@ from .batches import ClassBatches
 from .loop import distill, seen
 from .matching import Matching, check_adaptive
 from .method import Distiller
-from .registry import METHODS, make, options_of
+from .registry import METHODS, make, options_of, suited
 from .run import Run
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "make",
     "options_of",
     "seen",
+    "suited",
 ]

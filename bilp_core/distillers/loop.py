@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 from ..data.images import ImageData, fingerprint
 from ..data.whitening import whitened
 from ..errors import Diverged, InputError
+from ..nets.networks import default_network, doubts
 from ..pruning.adaptive import Adaptive
 from ..synthetic.set import SyntheticSet
 from ..utils import paths
@@ -20,6 +23,8 @@ from .matching import check_adaptive
 from .method import Distiller
 from .run import Run
 from .state import State
+
+TELL = 5.0  # seconds after which progress is said, however slow the rounds
 
 
 def seen(method: Distiller, data: ImageData, ipc: int) -> ImageData:
@@ -43,7 +48,7 @@ def distill(
     data: ImageData,
     ipc: int,
     *,
-    network: str = "convnet",
+    network: str | None = None,
     init: str | None = None,
     seed: int = 0,
     adaptive: Adaptive | None = None,
@@ -53,6 +58,7 @@ def distill(
 ) -> SyntheticSet:
     """Distil `data` (already pruned) into `ipc` images a class.
 
+    network : a spec; None takes the one that suits the size of the images, `default_network`.
     data : where the method whitens and `data` is not whitened yet, that is done with the samples there are.
     init : where the images start, the method's own default if None; see `inits` and `start` of the method.
     adaptive : prune real batches by ITE as well; only for methods and networks that `check_adaptive` lets pass.
@@ -60,7 +66,8 @@ def distill(
     unfinished : keeps the state once a minute, from which the same call goes on to the same result if it is stopped.
     All randomness follows from `seed`; the same seed on the same machine gives the same set.
     Returns a set of normalised or whitened images, float32 [classes x ipc, C, H, W], sorted by class.
-    Raises InputError for what cannot work, Diverged when the loss stops being finite.
+    Raises InputError for what cannot work, Diverged when the loss stops being finite. Warns of a network whose last
+    norm sees few positions, and of values that ended far out.
 
     >>> import torch
     >>> from bilp_core import distill, keep, load, make, score
@@ -85,13 +92,20 @@ def distill(
     method, needed, init = method.resolved(data, ipc), method.needs(ipc, init), init or method.default_init
     for name, count in zip(data.classes, data.counts().tolist(), strict=True):
         if count < needed:
-            raise InputError(f"class {name!r} has {count} samples: init {init!r} with ipc = {ipc} needs {needed}")
+            raise InputError(
+                f"class {name!r} has {count} samples: init {init!r} with ipc = {ipc} needs {needed}; a smaller ipc, or "
+                "init noise, needs fewer"
+            )
+    network = network or default_network(data.shape)
+    if doubt := doubts(network, data.shape):
+        warnings.warn(doubt, stacklevel=2)
     settings = {
         "method": [method.name, asdict(method)],
         "start": [ipc, init, seed],
         "network": network,
         "adaptive": asdict(adaptive) if adaptive else None,
         "device": data.device.type,
+        "data set": [data.named, data.flip],
     }
     kept = State(unfinished, {**settings, "data": fingerprint(data)} if unfinished else {})
     rng = torch.Generator(data.device).manual_seed(seed)
@@ -109,10 +123,12 @@ def distill(
         done = found["done"]
         if progress:
             progress(done, method.iterations, "goes on")
-    every = max(1, method.iterations // 100)
+    every, told = max(1, method.iterations // 100), time.monotonic()
     for iteration in range(done + 1, method.iterations + 1):
         loss = method.step(run)
-        if iteration % every == 0 or iteration == method.iterations:
+        due = iteration % every == 0 or iteration == method.iterations
+        if due or (progress and time.monotonic() - told > TELL):  # slow rounds: the time left should be known soon
+            told = time.monotonic()
             # only here, since reading the loss makes a GPU wait
             if not math.isfinite(loss):
                 remedy = f"lower image_lr = {method.image_lr}"
@@ -133,10 +149,15 @@ def distill(
         "network": network,
         "seed": seed,
         "data": data.name,
+        "named": data.named,
+        "flip": data.flip,
         "real_samples": len(data),
         "seconds": round(kept.seconds, 3),
         **method.learned(run),
     }
     if adaptive:
         meta["adaptive"] = {**asdict(adaptive), "dropped": run.batches.dropped / max(run.batches.seen, 1)}
-    return SyntheticSet(images, labels, data.classes, data.mean, data.std, meta, method.formation(), data.whitening)
+    made = SyntheticSet(images, labels, data.classes, data.mean, data.std, meta, method.formation(), data.whitening)
+    for doubt in made.doubts():
+        warnings.warn(doubt, stacklevel=2)
+    return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -101,6 +101,7 @@ class Distiller(ABC):
     summary: ClassVar[str]
     default_init: ClassVar[str] = "noise"
     inits: ClassVar[tuple[str, ...]] = INITS
+    small: ClassVar[Mapping[str, Any]] = {}  # options for small data that no paper has settings for, see `suited`
     staged: ClassVar[bool] = False  # whether there is a `first_stage`
 
     iterations: int

@@ -3,6 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
+from ..data.images import ImageData
 from ..errors import InputError
 from ..utils.options import merged
 from .dc import DC
@@ -12,6 +13,8 @@ from .frepo import FRePo
 from .idc import IDC
 from .method import Distiller
 from .mtt import MTT
+
+SMALL = 2_000_000  # images x height x width of data that count as small
 
 METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in (DC, DSA, DM, IDC, FRePo, MTT)}
 
@@ -26,6 +29,24 @@ def options_of(name: str) -> dict[str, Any]:
     if name not in METHODS:
         raise InputError(f"method {name!r} is unknown; there are: {', '.join(METHODS)}")
     return {f.name: getattr(METHODS[name](), f.name) for f in fields(METHODS[name])}  # type: ignore[call-arg]
+
+
+def suited(name: str, data: ImageData) -> dict[str, Any]:
+    """Options in which a method should differ from its published defaults on `data`: shorter runs for small data.
+
+    Papers' settings are for their data sets and for a GPU. Here small data are our digits and folders of up to two
+    million pixels (2000 images of 32x32), on which the method's `small` options were tried. Others: none.
+
+    >>> from bilp_core import load, make
+    >>> from bilp_core.distillers import suited
+    >>> train, _ = load("digits")
+    >>> own = suited("dm", train)
+    >>> own["iterations"] < make("dm").iterations == make("dm", **{**own, "iterations": 20000}).iterations
+    True
+    """
+    options_of(name)
+    small = data.named in ("", "digits") and len(data) * data.shape[1] * data.shape[2] <= SMALL
+    return dict(METHODS[name].small) if small else {}
 
 
 def make(name: str, **options: Any) -> Distiller:

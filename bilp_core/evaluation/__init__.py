@@ -1,11 +1,23 @@
 """How good a synthetic set is."""
 
-from .accuracies import Accuracies, evaluate
-from .protocols import Protocol, protocol
+from .accuracies import Accuracies, evaluate, judge_of, seen
+from .baselines import Beside, all_real, beside, chance, hardly, random_real, stored, taught
+from .protocols import Protocol, known, protocol
 
 __all__ = [
     "Accuracies",
+    "Beside",
     "Protocol",
+    "all_real",
+    "beside",
+    "chance",
     "evaluate",
+    "hardly",
+    "judge_of",
+    "known",
     "protocol",
+    "random_real",
+    "seen",
+    "stored",
+    "taught",
 ]

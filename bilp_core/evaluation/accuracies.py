@@ -1,14 +1,14 @@
 """How good a synthetic set is: accuracies of fresh networks trained on it."""
 
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, field, replace
 from statistics import fmean, pstdev
-
-import torch
 
 from ..data import whitening
 from ..data.images import ImageData
 from ..errors import InputError
-from ..nets.ensemble import Ensemble, TensorSamples
+from ..nets.ensemble import Ensemble, Samples, TensorSamples
+from ..nets.networks import default_network, evaluation_spec
 from ..nets.training import fit, measure
 from ..synthetic.set import SyntheticSet
 from ..utils.progress import Report
@@ -25,6 +25,8 @@ class Accuracies:
     >>> found = Accuracies([0.25, 0.75])
     >>> found.mean, found.std
     (0.5, 0.25)
+    >>> str(found), str(Accuracies([0.5]))
+    ('50.00 ± 25.00 %', '50.00 %')
     """
 
     values: list[float]
@@ -39,12 +41,56 @@ class Accuracies:
         """Population standard deviation, as the reference reports it."""
         return pstdev(self.values)
 
+    def __str__(self) -> str:
+        """One network has no spread."""
+        return f"{100 * self.mean:.2f}" + (f" ± {100 * self.std:.2f} %" if len(self.values) > 1 else " %")
+
+
+def seen(synthetic: SyntheticSet, data: ImageData) -> ImageData:
+    """`data` as the data were that `synthetic` was made of: normalised or whitened by those, mirrored where both may
+    be, with the settings of the data set of ours that they were.
+
+    Raises InputError where classes, their order, or sizes differ.
+
+    >>> from dataclasses import replace
+    >>> import torch
+    >>> from bilp_core import load
+    >>> from bilp_core.evaluation import seen
+    >>> from bilp_core.synthetic import initial
+    >>> train, test = load("digits")
+    >>> made = initial(train, ipc=1, init="real", rng=torch.Generator().manual_seed(0))
+    >>> darker = replace(test, mean=(0.1,), std=(0.9,))  # as a folder with other training images has it
+    >>> torch.equal(seen(made, darker).batch(), test.batch())
+    True
+    >>> seen(made, replace(test, classes=("zero", *test.classes[1:])))
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: class 0 is '0' in the synthetic set and 'zero' in digits: they must be the same classes
+    """
+    shape, has = tuple(synthetic.images.shape[1:]), len(synthetic.classes)
+    if shape != data.shape or has != data.num_classes:
+        raise InputError(
+            f"the synthetic set has {has} classes of {list(shape)} images, {data.name} has {data.num_classes} of "
+            f"{list(data.shape)}: they must be the same classes"
+            + ("; --size changes a folder's" * (shape != data.shape))
+        )
+    for label, (ours, theirs) in enumerate(zip(synthetic.classes, data.classes, strict=True)):
+        if ours != theirs:
+            order = ", in the same order" if set(synthetic.classes) == set(data.classes) else ""
+            raise InputError(
+                f"class {label} is {ours!r} in the synthetic set and {theirs!r} in {data.name}: they must be the same "
+                f"classes{order}"
+            )
+    flip = data.flip and bool(synthetic.meta.get("flip", True))
+    named = str(synthetic.meta.get("named", data.named))
+    data = replace(data, mean=synthetic.mean, std=synthetic.std, flip=flip, named=named)
+    return whitening.with_whitening(data, synthetic.whitening)
+
 
 def evaluate(
     synthetic: SyntheticSet,
     test_data: ImageData,
     *,
-    network: str = "convnet",
+    network: str | None = None,
     protocol: Protocol,
     repeats: int = 5,
     seed: int = 0,
@@ -52,8 +98,10 @@ def evaluate(
 ) -> Accuracies:
     """Train `repeats` fresh networks together on `synthetic` and test them on `test_data`.
 
-    network, protocol : what they are, and how they are trained. progress : called with (epochs done, of all, note).
-    Test images are whitened as those were that `synthetic` was made of; its labels may be soft.
+    network, protocol : what they are, and how they are trained; None: the network it was distilled with, BatchNorm
+               replaced. progress : called with (epochs done, of all, note).
+    Test images are normalised or whitened as those were that `synthetic` was made of, whatever `test_data` says; its
+    labels may be soft.
     Network k of them depends on `seed` and k alone. Raises InputError when the two sets do not fit each other.
     Source: the protocols', see `protocol`; five repeats as in supplement Sec. 6.3.
 
@@ -69,34 +117,49 @@ def evaluate(
     >>> len(found.values), found.mean > 0.5  # by chance 0.1
     (2, True)
     """
-    if repeats < 1:
-        raise InputError(f"repeats = {repeats}: must be at least 1")
+    synthetic.check()
+    for doubt in synthetic.doubts():
+        warnings.warn(doubt, stacklevel=2)
+    test_data = seen(synthetic, test_data)
     images, labels = synthetic.materialise()
-    if tuple(images.shape[1:]) != test_data.shape or synthetic.classes != test_data.classes:
-        raise InputError(
-            f"the synthetic set has {len(synthetic.classes)} classes of {list(images.shape[1:])} images, "
-            f"{test_data.name} has {test_data.num_classes} of {list(test_data.shape)}: they must be the same classes"
-        )
-    if tuple(labels.shape) not in ((len(images),), (len(images), len(synthetic.classes))):
-        raise InputError(f"labels {list(labels.shape)} of {len(images)} images: must be [M], or [M, classes] if soft")
-    if not torch.isfinite(labels).all():
-        raise InputError("some soft labels of the synthetic set are not finite")
     if protocol.loss == "cross_entropy" and labels.ndim == 2 and (labels < 0).any():
         raise InputError("some labels of the synthetic set are negative, so they are no shares: evaluate with loss=mse")
-    device = test_data.device
-    test_data = whitening.with_whitening(test_data, synthetic.whitening)
-    samples = TensorSamples(images.to(device), labels.to(device))
+    samples = TensorSamples(images.to(test_data.device), labels.to(test_data.device))
+    network = network or judge_of(synthetic)
+    return trained_on(samples, test_data, network, protocol, seeds("evaluation", seed, repeats), progress)
+
+
+def judge_of(synthetic: SyntheticSet) -> str:
+    """The network that evaluates a set where none is named: the one it was distilled with, BatchNorm replaced."""
+    spec = synthetic.meta.get("network")
+    channels, height, width = synthetic.images.shape[1:]
+    return evaluation_spec(str(spec)) if spec else default_network((channels, height, width))
+
+
+def trained_on(
+    samples: Samples,
+    test_data: ImageData,
+    network: str,
+    protocol: Protocol,
+    seeds: list[int],
+    progress: Report | None = None,
+) -> Accuracies:
+    """Accuracies on `test_data` of networks that are trained on any samples, one for each of the seeds."""
+    if not seeds:
+        raise InputError("repeats = 0: must be at least 1")
+    if not len(test_data):
+        raise InputError(f"{test_data.name} has no test images")
     recipe = protocol.recipe()
-    area = images.shape[-2] * images.shape[-1]
+    area = test_data.shape[1] * test_data.shape[2]
     tests = 1 + (recipe.epochs // protocol.test_every if protocol.test_every else 0)
     ensemble = Ensemble(
         network,
         test_data.shape,
         test_data.num_classes,
-        seeds("evaluation", seed, repeats),
-        device,
+        seeds,
+        test_data.device,
         batch=min(len(samples), protocol.batch),
-        positions=repeats * area * (recipe.epochs * len(samples) + tests * len(test_data)),
+        positions=len(seeds) * area * (recipe.epochs * len(samples) + tests * len(test_data)),
         mixed=True,
     )
     curves: dict[str, list] = {"test_epoch": [], "test_loss": [], "test_accuracy": []}

@@ -1,5 +1,6 @@
 """How the papers of the methods train the networks that judge a synthetic set."""
 
+import difflib
 from dataclasses import asdict, dataclass, replace
 
 from ..data.images import ImageData
@@ -9,6 +10,7 @@ from ..nets.networks import parse
 from ..nets.recipe import Recipe
 from ..utils.options import merged
 
+METHODS = ("dc", "dsa", "dm", "idc", "frepo", "mtt")  # whose protocols are known
 SCHEDULES = ("half", "thirds", "cosine")
 # synthetic images, and the steps with which FRePo evaluates that many
 FREPO_STEPS = (
@@ -51,6 +53,8 @@ class Protocol:
     test_every: int = 0
 
     def recipe(self) -> Recipe:
+        if self.epochs < 1:
+            raise InputError(f"epochs = {self.epochs} of the evaluation: must be at least 1")
         if self.schedule not in SCHEDULES:
             raise InputError(f"schedule = {self.schedule!r}: must be one of {', '.join(SCHEDULES)}")
         half = self.schedule == "half"
@@ -89,7 +93,7 @@ def protocol(
     idc      : see `idc_protocol`. frepo : see `frepo_protocol`.
     ipc, factor : of the synthetic set; only those two depend on them.
     learned_lr : the step size that was distilled with the set (`meta["lr"]`), which then is the learning rate.
-    Raises InputError for an unknown override, naming those there are.
+    Raises InputError for a method without a protocol and an unknown override, naming those there are.
     Source: the methods' papers and code; supplement Sec. 6.3.
 
     >>> import bilp_core
@@ -100,7 +104,7 @@ def protocol(
     >>> bilp_core.protocol("dm", train, epochs=50).epochs
     50
     """
-    if method == "idc":
+    if known(method) == "idc":
         base = idc_protocol(data, network, ipc, factor)
     elif method == "frepo":
         base = frepo_protocol(data, ipc)
@@ -110,6 +114,21 @@ def protocol(
     if learned_lr is not None:
         base = replace(base, lr=learned_lr)
     return Protocol(**merged(f"the evaluation of {method!r}", asdict(base), overrides))
+
+
+def known(method: str) -> str:
+    """`method`, if its protocol is known; else InputError naming those that are.
+
+    >>> from bilp_core.evaluation import known
+    >>> known("dcc")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: method 'dcc' has no evaluation protocol. Did you mean 'dc'? There are: dc, ...
+    """
+    if method not in METHODS:
+        close = difflib.get_close_matches(method, METHODS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise InputError(f"method {method!r} has no evaluation protocol.{hint} There are: {', '.join(METHODS)}")
+    return method
 
 
 def dc_strategy(data: ImageData, network: str) -> str:

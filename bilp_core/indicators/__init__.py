@@ -9,11 +9,12 @@ from .files import load_scores, save_scores
 from .loss import empirical_loss
 from .recording import loss_curves
 from .registry import INDICATORS, options_of, resolve
-from .scoring import score, score_together, timed_score
+from .scoring import Scored, score, score_together, scored, timed_score
 
 __all__ = [
     "INDICATORS",
     "Indicator",
+    "Scored",
     "empirical_loss",
     "load_scores",
     "loss_curves",
@@ -22,5 +23,6 @@ __all__ = [
     "save_scores",
     "score",
     "score_together",
+    "scored",
     "timed_score",
 ]

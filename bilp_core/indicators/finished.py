@@ -11,7 +11,7 @@ from .. import REVISION, __version__
 from ..nets import speed
 from ..utils.files import Unfinished, atomic, key
 
-FORMAT = 1  # raised when a part's numbers would no longer be what this library gives
+FORMAT = 2  # raised when a part's numbers would no longer be what this library gives
 
 
 class Finished:
@@ -28,6 +28,7 @@ class Finished:
         self.folder = unfinished.path(key(about)) if unfinished else None
         self.start = self.mark = time.perf_counter()
         self.earlier = 0.0
+        self.learned: float | None = None  # accuracy on the training data at the end, the mean over parts
 
     @property
     def seconds(self) -> float:

@@ -103,6 +103,9 @@ def at_the_end(epochs: int, sigma: float) -> Tensor:
     return torch.from_numpy((gaussian_filter1d(unit, sigma, axis=0, mode="reflect") if sigma else unit)[-1].copy())
 
 
+LEARNED = "accuracy on the training data"  # beside the watches, of each trial in its last epoch
+
+
 # ---- the recording ----------------------------------------------------------------------------------------------
 
 
@@ -165,6 +168,7 @@ def record(
         for place, k in enumerate(group):
             done[k] = {name: values[place] for name, values in found.items()}
             finished.put(k, done[k])
+    finished.learned = float(torch.stack([done[k][LEARNED] for k in range(probe.trials)]).mean())
     return {name: torch.stack([done[k][name] for k in range(probe.trials)]) for name in watches}
 
 
@@ -180,9 +184,12 @@ def _train(
     )  # fmt: skip
     now = {name: torch.empty(len(seeds), len(data), device=data.device) for name in watches}
     reductions = {name: watch.reduction() for name, watch in watches.items()}
+    correct = torch.zeros(len(seeds), device=data.device)
 
     def read(epoch: int, picks: list[Tensor] | None, logits: Tensor) -> None:
         labels = data.labels.expand(len(seeds), -1) if picks is None else data.labels[torch.stack(picks)]
+        if epoch == probe.epochs - 1:
+            correct.add_(is_correct(logits, labels).sum(1))
         for name, watch in watches.items():
             if epoch < watch.epochs:
                 values = watch.statistic(logits, labels)
@@ -198,7 +205,10 @@ def _train(
         on_epoch(epoch)
 
     fit(ensemble, data, probe.recipe(), on_step=read, on_epoch=reduce)
-    return {name: reduction.result().cpu() for name, reduction in reductions.items()}
+    return {
+        **{name: reduction.result().cpu() for name, reduction in reductions.items()},
+        LEARNED: correct.cpu() / len(data),
+    }
 
 
 def loss_curves(

@@ -1,7 +1,8 @@
 """Scoring a data set."""
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import torch
@@ -9,11 +10,34 @@ from torch import Tensor
 
 from ..data.images import ImageData, fingerprint
 from ..errors import InputError
+from ..evaluation.baselines import chance, hardly
 from ..utils.files import Unfinished
 from ..utils.progress import Report
 from .finished import Finished
 from .recording import Recorded, record
 from .registry import INDICATORS, options_of, resolve
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """values : float32 [N] on the CPU. seconds : that they took, of a stopped job with those of its earlier parts.
+
+    learned : accuracy on the training data that the networks had in the last epoch, as batches came by; None where
+              none was trained, or none is watched.
+    """
+
+    values: Annotated[Tensor, "float32 [N]"]
+    seconds: float
+    learned: float | None = None
+
+    def doubt(self, data: ImageData) -> str:
+        """A sentence if the networks have hardly learned; else empty."""
+        if self.learned is None or not hardly(self.learned, chance(data)):
+            return ""
+        return (
+            f"the networks have hardly learned: they name {self.learned:.1%} of the training images, where chance is "
+            f"{chance(data):.1%}, so the scores mean little; more epochs, a smaller batch or another lr may help"
+        )
 
 
 def score(
@@ -29,7 +53,8 @@ def score(
 
     options : those of the indicator (`options_of`), defaults by data set.
     unfinished : keeps the trials that are finished, from which the same call goes on if it is stopped.
-    Raises InputError for an unknown indicator or option, FloatingPointError if a probe diverges.
+    Raises InputError for an unknown indicator or option, FloatingPointError if a probe diverges. Warns if the networks
+    have hardly learned, so that the scores mean little.
 
     >>> from bilp_core import keep, load, score
     >>> train, _ = load("digits")
@@ -39,7 +64,10 @@ def score(
     >>> train.subset(keep(scores, train.labels, ratio=0.9)).counts().tolist()  # the easy tenth of each class
     [14, 14, 14, 14, 14, 14, 14, 14, 14, 14]
     """
-    return timed_score(data, name, seed=seed, progress=progress, unfinished=unfinished, **options)[0]
+    found = scored(data, name, seed=seed, progress=progress, unfinished=unfinished, **options)
+    if doubt := found.doubt(data):
+        warnings.warn(doubt, stacklevel=2)
+    return found.values
 
 
 def timed_score(
@@ -59,14 +87,35 @@ def timed_score(
     >>> scores.shape, 0 < seconds < 60
     (torch.Size([1352]), True)
     """
+    found = scored(data, name, seed=seed, progress=progress, unfinished=unfinished, **options)
+    return found.values, found.seconds
+
+
+def scored(
+    data: ImageData,
+    name: str,
+    *,
+    seed: int = 0,
+    progress: Report | None = None,
+    unfinished: Unfinished | None = None,
+    **options: Any,
+) -> Scored:
+    """`score` with what is to be known of it: how long it took, and whether the networks learned.
+
+    >>> from bilp_core import load
+    >>> from bilp_core.indicators import scored
+    >>> found = scored(load("digits").train, "loss", trials=1, epochs=4, network="convnet:depth=1,width=8")
+    >>> found.values.shape, 0.3 < found.learned < 1
+    (torch.Size([1352]), True)
+    """
     settings, indicator = resolve(name, data, options), INDICATORS[name]
-    about = {"indicator": name, "options": {**settings, "together": 0}, "seed": seed}
+    about = {"indicator": name, "options": {**settings, "together": 0}, "seed": seed, "set": [data.named, data.flip]}
     kept = unfinished if indicator.parts else None
     finished = Finished(kept, {**about, "data": fingerprint(data)} if kept else None)
     if indicator.parts:
         settings["finished"] = finished
     scores = _checked(name, data, indicator.compute(data, seed, progress, **settings))
-    return scores, finished.seconds
+    return Scored(scores, finished.seconds, finished.learned)
 
 
 def score_together(

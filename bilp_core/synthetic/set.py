@@ -17,6 +17,8 @@ from ..utils.files import atomic
 from .formation import Formation
 
 FORMAT = "bilp-synthetic-1"
+FAR = 100  # standard deviations of the real pixels, from which a value is worth a warning
+FLAT = 1e-4  # a deviation, of pixels in [0, 1], that is none: a fortieth of a grey level
 
 
 def middle_grey(mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -78,6 +80,71 @@ class SyntheticSet:
             images.append(decoded)
             labels.append(self.labels[hard == c][origin])
         return torch.cat(images), torch.cat(labels)
+
+    def check(self) -> None:
+        """Raise InputError, by name and number, unless every class has images, and every image a label.
+
+        >>> from dataclasses import replace
+        >>> import torch
+        >>> from bilp_core import SyntheticSet
+        >>> made = SyntheticSet(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), ("cat", "dog"), (0.5,), (0.25,))
+        >>> made.check()
+        >>> replace(made, labels=torch.tensor([0, 37])).check()
+        Traceback (most recent call last):
+        bilp_core.errors.InputError: label 37 of the synthetic set is not in 0..1, its 2 classes
+        """
+        images, labels, count = self.images, self.labels, len(self.classes)
+        if not len(images):
+            raise InputError("the synthetic set holds no images")
+        if tuple(labels.shape) not in ((len(images),), (len(images), count)):
+            raise InputError(
+                f"labels {list(labels.shape)} of {len(images)} images: must be [M], or [M, classes] if soft"
+            )
+        if labels.ndim == 2:
+            if not labels.is_floating_point():
+                raise InputError(f"soft labels of the synthetic set are {labels.dtype}: must be float32")
+            if not torch.isfinite(labels).all():
+                raise InputError("some soft labels of the synthetic set are not finite")
+            counts = (labels > 0).sum(0)
+        else:
+            if labels.dtype != torch.int64:
+                raise InputError(f"labels of the synthetic set are {labels.dtype}: must be int64, or soft [M, classes]")
+            wrong = labels[(labels < 0) | (labels >= count)]
+            if len(wrong):
+                raise InputError(
+                    f"label {int(wrong[0])} of the synthetic set is not in 0..{count - 1}, its {count} classes"
+                )
+            counts = torch.bincount(labels, minlength=count)
+        if absent := [name for name, there in zip(self.classes, counts.tolist(), strict=True) if not there]:
+            more = f" and {len(absent) - 1} more of {count}" if len(absent) > 1 else f", one of {count},"
+            raise InputError(f"class {absent[0]!r}{more} has no image in the synthetic set")
+        if not torch.isfinite(images).all():
+            raise InputError("some images of the synthetic set are not finite")
+        if not self.whitening and any(not deviation > 0 for deviation in self.std):
+            raise InputError(f"std = {list(self.std)} of the synthetic set: deviations must be above 0")
+
+    def doubts(self) -> list[str]:
+        """What is likely wrong with the values, a sentence each; empty where nothing is.
+
+        >>> import torch
+        >>> from bilp_core import SyntheticSet
+        >>> images = torch.tensor([0.0, 640.0]).view(2, 1, 1, 1).expand(2, 1, 8, 8)
+        >>> SyntheticSet(images, torch.tensor([0, 1]), ("cat", "dog"), (0.5,), (0.25,)).doubts()
+        ['values of the synthetic images reach 640 standard deviations of the real pixels: lower image_lr']
+        """
+        found = []
+        largest = float(self.images.detach().abs().max()) if self.images.numel() else 0.0
+        if largest > FAR:
+            found.append(
+                f"values of the synthetic images reach {largest:.3g} standard deviations of the real pixels: "
+                "lower image_lr"
+            )
+        if not self.whitening and min(self.std) < FLAT:
+            found.append(
+                f"std = {min(self.std):.3g} of the real pixels: they are all but constant in a channel, and dividing "
+                "by so little makes noise of it"
+            )
+        return found
 
     def pixels(self) -> Annotated[Tensor, "uint8 [M, C, H, W]"]:
         """uint8 [M, C, H, W], clipped: natural images for showing, not for training."""
@@ -162,6 +229,10 @@ class SyntheticSet:
                 f"{path}: images {list(images.shape)} and labels {list(labels.shape)} must be finite [M, C, H, W] "
                 "and [M] or [M, classes]"
             )
+        try:
+            loaded.check()
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
         if whitening:
             size = images[0].numel() if len(images) else 0
             if whitening.mean.shape != (size,) or whitening.matrix.shape != (size, size):
