@@ -21,12 +21,13 @@ def check_parameters(
     chapter: str,
     *,
     some: Collection[str] = (),
+    distinct: Collection[str] = (),
     least: Mapping[str, float] | None = None,
     shares: Collection[str] = (),
 ) -> None:
     """Check the parameters among a notebook's `names`, its globals(), and put them back as the kind of the defaults.
 
-    some   : parameters, and lists in them, of which there must be at least one.
+    some, distinct : parameters, and lists in them, of which there must be at least one; none twice.
     least  : the least value of the numbers in a parameter.
     shares : parameters whose numbers are shares, above 0 and below 1.
     Floats are rounded to 12 digits, as trials keep them, so that they are found again in the records.
@@ -35,10 +36,10 @@ def check_parameters(
     >>> from bilp_core.book import check_parameters, chapters
     >>> chapter = {chapter.name: chapter for chapter in chapters()}["overfitting"]
     >>> names = chapter.defaults | {"seeds": "2"}  # a text, as papermill makes of some numbers
-    >>> check_parameters(names, "overfitting", some=["ratios"])
+    >>> check_parameters(names, "overfitting", distinct=["ratios"])
     >>> names["seeds"]
     2
-    >>> check_parameters({**names, "ratios": []}, "overfitting", some=["ratios"])
+    >>> check_parameters({**names, "ratios": []}, "overfitting", distinct=["ratios"])
     Traceback (most recent call last):
     bilp_core.errors.InputError: parameter ratios = [] of overfitting: there must be at least one
     >>> injected = {"In": ["", "# Parameters\\nsedes = 5"], "sedes": 5}  # IPython's record of what was executed
@@ -52,10 +53,15 @@ def check_parameters(
         raise InputError(f"{chapter}: no value for {', '.join(lost)}; the cell tagged `parameters` gives them all")
     given = {name: names[name] for name in {**defaults, **dict.fromkeys(injected)}}
     values = {name: _rounded(value) for name, value in parameters.settings(defaults, {}, given, chapter).items()}
-    for name in some:
+    for name in (*some, *distinct):
         value = values[name]
-        if not value or (isinstance(value, dict) and any(part == [] for part in value.values())):
+        lists = [list(value)]
+        if isinstance(value, dict):
+            lists += [part for part in value.values() if isinstance(part, list)]
+        if not all(lists):
             raise InputError(f"parameter {name} = {value!r} of {chapter}: there must be at least one")
+        if name in distinct and any(part in one[:place] for one in lists for place, part in enumerate(one)):
+            raise InputError(f"parameter {name} = {value!r} of {chapter}: the same stands there twice")
     for name in shares:
         if not all(0 < number < 1 for number in _numbers(values[name])):
             raise InputError(f"parameter {name} = {values[name]!r} of {chapter}: shares are above 0 and below 1")

@@ -171,7 +171,8 @@ def versions(values: pd.DataFrame, order: Sequence[str]) -> Figure:
     for axis, ((method, ipc), group) in zip(axes.flat, panels, strict=True):
         rows = group.set_index("version").loc[list(order)]
         first = rows.iloc[0]
-        axis.axvspan(first["value"] - first["std"], first["value"] + first["std"], color="0.9", zorder=0)
+        if first["std"] > 0:  # not of a single trial
+            axis.axvspan(first["value"] - first["std"], first["value"] + first["std"], color="0.9", zorder=0)
         axis.errorbar(rows["value"], range(len(order)), xerr=rows["std"], fmt="o", color=colour, capsize=3)
         axis.set_yticks(range(len(order)), order)
         axis.set_title(f"{str(method).upper()}, IPC {ipc}", fontsize="medium")

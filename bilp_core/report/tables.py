@@ -145,6 +145,16 @@ def plus_minus(mean: float, std: float, digits: int = 1) -> str:
     return f"{mean:.{digits}f}" if pd.isna(std) else f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
+def over_seeds(count: int) -> str:
+    """What a value ± of so many trials is, for captions.
+
+    >>> from bilp_core import report
+    >>> report.over_seeds(3), report.over_seeds(1)
+    ('mean ± standard deviation over 3 seeds', 'of one seed')
+    """
+    return f"mean ± standard deviation over {count} seeds" if count > 1 else "of one seed"
+
+
 def table(frame: pd.DataFrame, caption: str = "", index: bool = False) -> Styler:
     """Any other frame as a table of the book; its numbers to three digits.
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -14,12 +15,32 @@ from ..errors import InputError
 from ..report.figures import legend, style
 from ..report.tables import percent
 
+if TYPE_CHECKING:
+    from ..evaluation.protocols import Protocol
+
 # What `measure` gives, in words for a table.
 QUANTITIES = {
     "rise": "rise of the test loss",
     "gap": "test loss less train loss",
     "lost": "test accuracy lost (%)",
 }
+
+
+def check_curves(protocol: "Protocol") -> None:
+    """Raises InputError for an evaluation that leaves no curves: they need tests on the way.
+
+    >>> from bilp_core.evaluation import Protocol
+    >>> from bilp_core.studies import overfitting
+    >>> overfitting.check_curves(Protocol(epochs=100, test_every=10))
+    >>> overfitting.check_curves(Protocol(epochs=100))
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: test_every = 0 of the evaluation: must be from 1 to its 100 epochs, or there are no curves
+    """
+    if not 1 <= protocol.test_every <= protocol.epochs:
+        raise InputError(
+            f"test_every = {protocol.test_every} of the evaluation: must be from 1 to its {protocol.epochs} epochs, "
+            "or there are no curves"
+        )
 
 
 def measure(curves: pd.DataFrame) -> pd.DataFrame:
