@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,11 @@ def sample_names(data: ImageData) -> np.ndarray:
     return np.array([str(name) for name in (range(len(data)) if data.files is None else data.files)], dtype=np.str_)
 
 
+def sample_prints(data: ImageData) -> np.ndarray:
+    """uint32 [N]: a checksum of each sample's pixels, which tells the ones that changed."""
+    return np.array([zlib.crc32(image.tobytes()) for image in data.images.cpu().numpy()], dtype=np.uint32)
+
+
 def belonging(data: ImageData) -> dict[str, Any]:
     """What a file that is about these samples says of them, JSON values.
 
@@ -48,42 +55,48 @@ def belonging(data: ImageData) -> dict[str, Any]:
     }
 
 
-def read_about(array: np.ndarray) -> dict[str, Any] | None:
-    """What a file says of its samples and itself; None where the array holds no such thing."""
+def read_about(array: np.ndarray, path: str | Path, format: str) -> dict[str, Any]:
+    """What a file says of its samples and itself. Raises InputError for another format."""
     try:
         about = json.loads(str(array[()]))
-        return about if {"format", *BELONGING} <= about.keys() else None
-    except (ValueError, AttributeError):
-        return None
+        found = about["format"] if {*BELONGING} <= about.keys() else None
+    except (ValueError, AttributeError, KeyError):
+        found = None
+    if found != format:
+        raise InputError(f"{path} is of format {found!r}, this version reads {format!r}")
+    return about
 
 
 def check_belongs(
-    what: str, about: Mapping[str, Any], names: np.ndarray, data: ImageData, of: np.ndarray | None = None,
-    *, trust: bool = False,
+    what: str, about: Mapping[str, Any], names: np.ndarray, prints: np.ndarray, data: ImageData,
+    of: np.ndarray | None = None, *, trust: bool = False,
 ) -> None:  # fmt: skip
     """Raise InputError where `data` are not the samples that a file is about.
 
-    what : the file and what it holds, for the message. names : of the samples at the indices `of`, of all if None.
-    trust : other pixels are let pass if classes, number and names are the same, as at another size.
+    what : the file and what it holds, for the message. names, prints : of the samples at the indices `of`, of all if
+    None. trust : images of another size are let pass if classes and names are the same.
     """
     mine = belonging(data)
     same = {key: about[key] == mine[key] for key in BELONGING}
     if same["fingerprint"] and same["classes"]:
         return
     here = dict(enumerate(sample_names(data).tolist()))
-    there = zip(range(len(names)) if of is None else of.tolist(), names.tolist(), strict=False)
-    other = next(((name, here.get(index, "none")) for index, name in there if here.get(index) != name), None)
-    alike = same["samples"] and same["classes"] and other is None
-    if alike and trust:
+    there = dict(zip(range(len(names)) if of is None else of.tolist(), names.tolist(), strict=False))
+    other = next((index for index, name in there.items() if here.get(index) != name), None)
+    resized = same["samples"] and same["classes"] and not same["shape"] and other is None
+    if resized and trust:
         return
-    if other:
-        why = f"the first sample that differs is {other[0]} there and {other[1]} here"
+    own = dict(enumerate(sample_prints(data).tolist()))
+    changed = next((i for i, mark in zip(there, prints.tolist(), strict=False) if own.get(i) != mark), None)
+    if other is not None:
+        why = f"the first sample that differs is {there[other]} there and {here.get(other, 'none')} here"
     elif not same["shape"]:
-        why = f"its images are {_by(about['shape'])}, these {_by(mine['shape'])}"
+        why = f"its images are {_by(about['shape'])}, these {_by(mine['shape'])}{f'; {TRUST}' if resized else ''}"
+    elif changed is not None:
+        why = f"the first sample that differs is {there[changed]}: it has the same name and other pixels"
     else:
-        why = "the samples are called the same, their images or labels are others" if alike else "these are more"
-    remedy = f"; if only size or depth differ, {TRUST}" if alike else ""
-    raise InputError(f"{what} other data: {_words(about)}, not {_words(mine)}; {why}{remedy}")
+        why = "these are the same and others are not"
+    raise InputError(f"{what} other data: {_words(about)}, not {_words(mine)}; {why}")
 
 
 def _by(shape: list[int]) -> str:

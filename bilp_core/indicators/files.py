@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..data.images import ImageData
-from ..data.samples import TRUST, belonging, check_belongs, read_about, sample_names
+from ..data.samples import TRUST, belonging, check_belongs, read_about, sample_names, sample_prints
 from ..errors import InputError
 from ..utils.arrays import read_arrays
 from ..utils.files import atomic
@@ -23,7 +23,8 @@ FORMAT = "bilp-scores-1"
 def save_scores(
     path: str | Path, scores: Annotated[Tensor, "float [N]"], data: ImageData, made: Mapping[str, Any] | None = None
 ) -> None:
-    """Write an .npz, whole or not at all: scores, labels and names, each [N], and `about`, JSON that says of which data.
+    """Write an .npz, whole or not at all: scores and labels, names and checksums of the samples, each [N], and
+    `about`, JSON.
 
     data : the whole training half that was scored. made : how, JSON values: indicator, options, seed.
 
@@ -42,6 +43,7 @@ def save_scores(
             scores=scores.cpu().numpy(),
             labels=data.labels.cpu().numpy(),
             names=sample_names(data),
+            prints=sample_prints(data),
             about=np.array(json.dumps(about)),
         )
 
@@ -77,9 +79,9 @@ def load_scores(
     scores, labels = found["scores"], found["labels"]
     if scores.ndim != 1 or not _real(scores.dtype):
         raise InputError(f"{path} holds scores {scores.dtype} {list(scores.shape)}: must be one row of real numbers")
-    about = read_about(found["about"]) if {"about", "names"} <= found.keys() else None
+    about = read_about(found["about"], path, FORMAT) if {"about", "names", "prints"} <= found.keys() else None
     if about:
-        check_belongs(f"{path} holds scores of", about, found["names"], data, trust=trust)
+        check_belongs(f"{path} holds scores of", about, found["names"], found["prints"], data, trust=trust)
     if scores.shape != labels.shape or not np.array_equal(labels, data.labels.cpu().numpy()):
         raise InputError(f"{path} holds scores of {len(scores)} samples of other data: its labels do not match DATA")
     if not about and not trust:

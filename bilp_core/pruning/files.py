@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..data.images import ImageData
-from ..data.samples import TRUST, belonging, check_belongs, read_about, sample_names
+from ..data.samples import TRUST, belonging, check_belongs, read_about, sample_names, sample_prints
 from ..errors import InputError
 from ..utils.arrays import read_arrays
 from ..utils.files import atomic
@@ -24,7 +24,7 @@ def save_kept(
     path: str | Path, kept: Annotated[Tensor, "int64 [n]"], data: ImageData, made: Mapping[str, Any] | None = None
 ) -> None:
     """Write an .npy, whole or not at all: the indices, which `numpy.load` gives, and behind them, in the same file,
-    JSON that says of which data, and the names of the samples kept.
+    JSON that says of which data, and the names and checksums of the samples kept.
 
     data : the whole training half that was pruned. made : how, JSON values: ratio, drop, scores.
 
@@ -40,7 +40,7 @@ def save_kept(
     about = {"format": FORMAT, **belonging(data), "flip": data.flip, **(made or {})}
     indices = kept.cpu().numpy()
     with atomic(path) as temporary, temporary.open("wb") as file:
-        for array in (indices, np.array(json.dumps(about)), sample_names(data)[indices]):
+        for array in (indices, np.array(json.dumps(about)), sample_names(data)[indices], sample_prints(data)[indices]):
             np.save(file, array, allow_pickle=False)
 
 
@@ -63,9 +63,11 @@ def load_kept(path: str | Path, data: ImageData, trust: bool = False) -> Annotat
     found = read_arrays(path)
     if not isinstance(found, list):
         raise InputError(f"{path} holds named arrays: it is not what `bilp prune` writes")
-    kept, about = found[0], read_about(found[1]) if len(found) == 3 else None
+    if len(found) not in (1, 4):
+        raise InputError(f"{path} holds {len(found)} arrays: it is not what `bilp prune` writes")
+    kept, about = found[0], read_about(found[1], path, FORMAT) if len(found) == 4 else None
     if about:
-        check_belongs(f"{path} holds indices of", about, found[2], data, kept, trust=trust)
+        check_belongs(f"{path} holds indices of", about, found[2], found[3], data, kept, trust=trust)
     if kept.dtype == bool and kept.shape == (len(data),):
         kept = kept.nonzero()[0]
     if kept.ndim != 1 or not np.issubdtype(kept.dtype, np.integer) or not len(kept):

@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,8 @@ def key(settings: Mapping[str, Any]) -> str:
 def atomic(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, with its suffix; it replaces `path` when the block ends well.
 
-    The folder of `path` is made if absent. Safe for any number of writers: the last one wins, whole.
+    The folder of `path` is made if absent. Safe for any number of writers: the last one wins, whole. The file gets
+    the permissions that new files have, whatever wrote it.
 
     >>> from pathlib import Path
     >>> from bilp_core.utils.files import atomic
@@ -44,7 +46,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.stem}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
     try:
+        temporary.touch()
+        usual = stat.S_IMODE(temporary.stat().st_mode)  # what the umask, or the folder, makes of a new file
         yield temporary
+        if stat.S_IMODE(temporary.stat().st_mode) != usual:  # safetensors gives its files to their owner alone
+            temporary.chmod(usual)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())  # the content reaches the disk before the name does
         temporary.replace(path)
