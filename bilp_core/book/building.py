@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..trials.trial import folder_stamp, forget_folders
+from ..trials.trial import forget_folders, surroundings
 from ..utils import paths
 from ..utils.progress import duration
 from .chapter import Chapter, chapters, named, settings
@@ -108,7 +108,7 @@ def _make(
     others : where the executed notebooks of chapters that are not due are looked for (default: `out`).
     """
     ingredients = hash_files(root, (file for pattern in INGREDIENTS for file in root.glob(pattern)))
-    keys = {chapter.name: _key(ingredients, chapter, values[chapter.name]) for chapter in book}
+    keys = {chapter.name: _key(root, ingredients, chapter, values[chapter.name]) for chapter in book}
     check_builder()
     failed = []
     for chapter in book:
@@ -130,11 +130,14 @@ def _make(
     return render(root, out, shown, ingredients, strict=strict)
 
 
-def _key(ingredients: str, chapter: Chapter, values: Values) -> str:
-    """Stands for all that decides a chapter's results: of a folder of images, what is in it."""
+def _key(root: Path, ingredients: str, chapter: Chapter, values: Values) -> str:
+    """Stands for all that decides a chapter's results: of a folder of images, what is in it.
+
+    root : where the chapter runs, from which a folder in a preset is seen.
+    """
     forget_folders()
-    images = folder_stamp(values["data"]) if "data" in values else None
-    return digest(ingredients, chapter.text, json.dumps(values, sort_keys=True), images or "")
+    folder = str(root / Path(values["data"]).expanduser()) if "data" in values else ""
+    return digest(ingredients, chapter.text, *(json.dumps(v, sort_keys=True) for v in (values, surroundings(folder))))
 
 
 def _is_current(home: Path, chapter: Chapter, keys: Mapping[str, str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from .images import measured
 from .listing import LEAST, Listing, listing, shared
 
 READER = 2  # raised when the same files would give other pixels
+SETTLED = 2_000_000_000  # nanoseconds after which a change would show in a file's times
 SHOWN = 5  # unreadable files that a message names
 
 
@@ -68,7 +70,15 @@ def read_folder(
             raise InputError(f"{root} has no {half} half: {remedy if half == 'test' else 'add train/<class>/*'}")
     if found.train and not reading.skip_bad:
         _check_counts(found)
-    return _identity(found, reading), lambda: _decode(found, reading, progress)
+    identity = _identity(found, reading)
+
+    def decode() -> dict[str, Any]:
+        made = _decode(found, reading, progress)
+        if _identity(found, reading) != identity:  # else it would be kept as what it no longer is
+            raise InputError(f"{root} was changed while it was read: run the command again")
+        return made
+
+    return identity, decode
 
 
 def _check_counts(found: Listing) -> None:
@@ -110,11 +120,14 @@ def _digests(root: Path, files: list[str]) -> dict[str, str]:
         except OSError as error:  # what it is, is said when it is decoded
             return file, [0, 0, 0, 0, f"unreadable: {error.strerror}"]
 
+    begin = time.time_ns()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         now = dict(pool.map(digest, files))
-    if now != known:
+    # a file that was changed just now could be changed again without a sign of it: clocks of file systems are coarse
+    settled = {file: row for file, row in now.items() if row[2] < begin - SETTLED}
+    if settled != known:
         with atomic(known_path) as path:
-            path.write_text(json.dumps(now), "utf-8", "surrogateescape")
+            path.write_text(json.dumps(settled), "utf-8", "surrogateescape")
     return {file: row[-1] for file, row in now.items()}
 
 

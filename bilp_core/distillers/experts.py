@@ -20,8 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import REVISION
 from ..data.images import ImageData
 from ..errors import InputError
+from ..nets import speed
 from ..nets.ensemble import Ensemble, stacks
 from ..nets.memory import fitting
 from ..nets.networks import network
@@ -69,7 +71,8 @@ def key(data: ImageData, spec: str, training: Training) -> str:
     >>> key(train, "convnet", Training()) == key(test, "convnet", Training())
     False
     """
-    digest = hashlib.sha256(json.dumps([FORMAT, spec, asdict(training), data.classes, data.mean, data.std]).encode())
+    about = [FORMAT, REVISION, speed.mode(), spec, asdict(training), data.classes, data.mean, data.std]
+    digest = hashlib.sha256(json.dumps(about).encode())
     if data.whitening:
         digest.update(data.whitening.identity.encode())
     for tensor in (data.images, data.labels):

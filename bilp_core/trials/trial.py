@@ -96,7 +96,7 @@ class Trial:
         """Stands for what decides the scores; random ones differ by seed."""
         parts = {name: getattr(self, name) for name in ("data", "size", "criterion", "score")}
         seed = self.seed if self.criterion == "random" else 0
-        return _hash({**parts, **_around(self.data), "seed": seed})
+        return _hash({**parts, **surroundings(self.data), "seed": seed})
 
     @property
     def synthetic_key(self) -> str:
@@ -117,7 +117,7 @@ class Trial:
 
     def _canonical(self) -> dict[str, Any]:
         """The settings, but the default wherever a setting makes no difference: the same work, the same key."""
-        settings = {**asdict(self), **_around(self.data)}
+        settings = {**asdict(self), **surroundings(self.data)}
         if not self.prunes:
             settings |= {"criterion": "random", "score": {}}
         if self.ratio == 0 or self.criterion == "random":
@@ -128,7 +128,7 @@ class Trial:
         return settings
 
 
-def _around(data: str) -> dict[str, Any]:
+def surroundings(data: str) -> dict[str, Any]:
     """What decides the numbers beside the settings: what is in the folder, and $BILP_SPEED (none for the default)."""
     speed = os.environ.get("BILP_SPEED") or "auto"
     return {"folder": folder_stamp(data)} | ({} if speed == "auto" else {"speed": speed})
@@ -141,7 +141,7 @@ def folder_stamp(data: str) -> str | None:
     Taken once and kept until `forget_folders`, which whoever begins a run calls: then all of its keys agree.
     """
     folder = Path(data).expanduser()
-    if not folder.is_dir():
+    if not data or not folder.is_dir():
         return None
     from ..data import DATASETS, folders  # with torch, which trials of a named data set can do without here
 

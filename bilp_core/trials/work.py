@@ -72,8 +72,11 @@ def _data(trial: Trial) -> Splits:
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str, size: int | None, _stamp: str | None) -> Splits:
-    return load(name, size=size)
+def _loaded(name: str, size: int | None, stamp: str | None) -> Splits:
+    found = load(name, size=size)
+    if folder_stamp.__wrapped__(name) != stamp:  # what is made of it would be kept under the key of other images
+        raise InputError(f"{name} was changed while it was read: run the trials again")
+    return found
 
 
 def _train(trial: Trial, kind: str) -> ImageData:
