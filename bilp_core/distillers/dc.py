@@ -1,7 +1,8 @@
 """Dataset condensation with gradient matching (Zhao, Mopuri & Bilen, ICLR 2021)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +74,7 @@ class DC(GradientMatching):
     name: ClassVar[str] = "dc"
     summary: ClassVar[str] = "gradient matching"
     freezes_batchnorm: ClassVar[bool] = True
+    small: ClassVar[Mapping[str, Any]] = {"iterations": 300, "batch": 64}
 
     iterations: int = 1000
     image_lr: float = 0.1

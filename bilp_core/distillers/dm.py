@@ -1,7 +1,8 @@
 """Dataset condensation with distribution matching (Zhao & Bilen, WACV 2023)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,7 @@ class DM(Matching):
     name: ClassVar[str] = "dm"
     summary: ClassVar[str] = "distribution matching: mean features under random networks"
     default_init: ClassVar[str] = "real"
+    small: ClassVar[Mapping[str, Any]] = {"iterations": 1000, "batch": 64}
 
     iterations: int = 20000
     image_lr: float = 1.0

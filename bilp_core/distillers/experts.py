@@ -8,8 +8,10 @@ and the very samples, so for the pruning too; not for the number of experts, so 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
 import time
 from dataclasses import asdict, dataclass
@@ -152,6 +154,8 @@ def load(folder: Path, count: int, expected_key: str | None = None) -> Buffer:
         raise InputError(f"{folder} has {len(manifest['files'])} experts, {count} were asked for")
     for name in names:
         _check(folder / name, manifest["files"][name])
+    with contextlib.suppress(OSError):  # of somebody else
+        os.utime(folder / "manifest.json")  # `bilp cache` goes by the time of the last use
     shapes = {name: tuple(shape) for name, shape in manifest["parameters"].items()}
     seconds = sum(manifest["files"][name].get("seconds", 0.0) for name in names)
     return Buffer(folder, tuple(names), int(manifest["training"]["epochs"]), shapes, round(seconds, 3))

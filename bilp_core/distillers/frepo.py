@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,7 @@ class FRePo(Distiller):
         "kernel ridge regression on a pool of networks, learned labels; published with frepo-convnet:norm=batch"
     )
     default_init: ClassVar[str] = "real"
+    small: ClassVar[Mapping[str, Any]] = {"iterations": 1000, "image_lr": 1e-2, "batch": 256}
 
     iterations: int = 500_000
     image_lr: float = 1e-3

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -93,6 +94,7 @@ class IDC(GradientMatching):
     summary: ClassVar[str] = "gradient matching with multi-formation, under networks trained on real data"
     default_init: ClassVar[str] = "mix"
     inits: ClassVar[tuple[str, ...]] = ("mix", "random", "noise")
+    small: ClassVar[Mapping[str, Any]] = {"iterations": 10, "inner": 30}
 
     iterations: int = 2000
     image_lr: float = 0.0

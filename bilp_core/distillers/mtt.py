@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -61,6 +62,11 @@ class MTT(Distiller):
     summary: ClassVar[str] = "trajectory matching: students trained on the set end where experts do"
     default_init: ClassVar[str] = "real"
     staged: ClassVar[bool] = True
+    # experts as long as they are used, in batches small enough for hundreds of steps
+    small: ClassVar[Mapping[str, Any]] = {
+        "iterations": 150, "experts": 4, "epochs": 8, "expert_batch": 16, "expert_lr": 0.02, "image_lr": 30.0,
+        "step_lr": 1e-6,
+    }  # fmt: skip
 
     iterations: int = 10000
     image_lr: float = 0.0

@@ -13,8 +13,7 @@ from .frepo import FRePo
 from .idc import IDC
 from .method import Distiller
 from .mtt import MTT
-
-SMALL = 2_000_000  # images x height x width of data that count as small
+from .mtt_settings import SMALL
 
 METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in (DC, DSA, DM, IDC, FRePo, MTT)}
 

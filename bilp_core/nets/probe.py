@@ -78,7 +78,7 @@ def probe_for(data: ImageData | str) -> Probe:
     >>> own = replace(load("digits").train, named="")  # the same images in somebody's folder
     >>> found = probe_for(own)
     >>> found.batch, found.epochs, found.network
-    (64, 23, 'convnet:depth=2')
+    (64, 23, 'convnet:depth=2,width=32')
     """
     if isinstance(data, str) or data.named:
         return PROBES.get(data if isinstance(data, str) else data.named, Probe())

@@ -81,8 +81,10 @@ class SyntheticSet:
             labels.append(self.labels[hard == c][origin])
         return torch.cat(images), torch.cat(labels)
 
-    def check(self) -> None:
+    def check(self, what: str = "the synthetic set") -> None:
         """Raise InputError, by name and number, unless every class has images, and every image a label.
+
+        what : what messages call it.
 
         >>> from dataclasses import replace
         >>> import torch
@@ -95,33 +97,28 @@ class SyntheticSet:
         """
         images, labels, count = self.images, self.labels, len(self.classes)
         if not len(images):
-            raise InputError("the synthetic set holds no images")
+            raise InputError(f"{what} holds no images")
         if tuple(labels.shape) not in ((len(images),), (len(images), count)):
             raise InputError(
                 f"labels {list(labels.shape)} of {len(images)} images: must be [M], or [M, classes] if soft"
             )
+        _check_type(labels, what)
         if labels.ndim == 2:
-            if not labels.is_floating_point():
-                raise InputError(f"soft labels of the synthetic set are {labels.dtype}: must be float32")
             if not torch.isfinite(labels).all():
-                raise InputError("some soft labels of the synthetic set are not finite")
+                raise InputError(f"some soft labels of {what} are not finite")
             counts = (labels > 0).sum(0)
         else:
-            if labels.dtype != torch.int64:
-                raise InputError(f"labels of the synthetic set are {labels.dtype}: must be int64, or soft [M, classes]")
             wrong = labels[(labels < 0) | (labels >= count)]
             if len(wrong):
-                raise InputError(
-                    f"label {int(wrong[0])} of the synthetic set is not in 0..{count - 1}, its {count} classes"
-                )
+                raise InputError(f"label {int(wrong[0])} of {what} is not in 0..{count - 1}, its {count} classes")
             counts = torch.bincount(labels, minlength=count)
         if absent := [name for name, there in zip(self.classes, counts.tolist(), strict=True) if not there]:
             more = f" and {len(absent) - 1} more of {count}" if len(absent) > 1 else f", one of {count},"
-            raise InputError(f"class {absent[0]!r}{more} has no image in the synthetic set")
+            raise InputError(f"class {absent[0]!r}{more} has no image in {what}")
         if not torch.isfinite(images).all():
-            raise InputError("some images of the synthetic set are not finite")
+            raise InputError(f"some images of {what} are not finite")
         if not self.whitening and any(not deviation > 0 for deviation in self.std):
-            raise InputError(f"std = {list(self.std)} of the synthetic set: deviations must be above 0")
+            raise InputError(f"std = {list(self.std)} of {what}: deviations must be above 0")
 
     def doubts(self) -> list[str]:
         """What is likely wrong with the values, a sentence each; empty where nothing is.
@@ -207,6 +204,7 @@ class SyntheticSet:
                     whitening = Whitening(file.get_tensor("zca_mean"), file.get_tensor("zca_matrix"))
             if about["format"] != FORMAT:
                 raise InputError(f"{path}: format {about['format']!r}, this version reads {FORMAT!r}")
+            _check_type(labels, str(path))
             loaded = cls(
                 images,
                 labels,
@@ -229,12 +227,16 @@ class SyntheticSet:
                 f"{path}: images {list(images.shape)} and labels {list(labels.shape)} must be finite [M, C, H, W] "
                 "and [M] or [M, classes]"
             )
-        try:
-            loaded.check()
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+        loaded.check(str(path))
         if whitening:
             size = images[0].numel() if len(images) else 0
             if whitening.mean.shape != (size,) or whitening.matrix.shape != (size, size):
                 raise InputError(f"{path}: its whitening does not fit images of {list(images.shape[1:])}")
         return loaded
+
+
+def _check_type(labels: Tensor, what: str) -> None:
+    soft = labels.ndim == 2
+    if labels.dtype != (torch.float32 if soft else torch.int64):
+        wanted = "float32" if soft else "int64, or soft [M, classes]"
+        raise InputError(f"{'soft ' * soft}labels of {what} are {labels.dtype}: must be {wanted}")

@@ -127,7 +127,7 @@ def test_too_few_samples_and_unknown_starts(data):
 def test_settings_of_the_reference(name, shape, ipc, factor, expected):
     data = ImageData(
         torch.zeros(1, *shape, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64), ("a",),
-        (0.5,) * shape[0], (0.5,) * shape[0], name, True,
+        (0.5,) * shape[0], (0.5,) * shape[0], name, True, named=name,
     )  # fmt: skip
     made = make("idc", factor=factor).resolved(data, ipc)
     assert (made.metric, made.network_images, made.augment, made.cutmix) == (expected[0], *expected[2:])

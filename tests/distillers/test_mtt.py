@@ -99,7 +99,7 @@ def test_settings_of_the_authors(data):
     def chosen(name, classes, size, ipc, **options):
         images = torch.zeros(1, 3, size, size, dtype=torch.uint8)
         names = tuple(map(str, range(classes)))
-        one = ImageData(images, torch.zeros(1, dtype=torch.int64), names, (0.5,) * 3, (0.5,) * 3, name)
+        one = ImageData(images, torch.zeros(1, dtype=torch.int64), names, (0.5,) * 3, (0.5,) * 3, name, named=name)
         made = make("mtt", **options).resolved(one, ipc)
         return (
             made.zca, made.steps, made.span, made.starts, made.image_lr, made.step_lr, made.start_lr,

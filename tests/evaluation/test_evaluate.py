@@ -31,7 +31,7 @@ def test_protocols_of_the_reference(digits):
 
     assert summary("dc", digits.test) == (1000, "dc:crop_scale_rotate")
     assert summary("dm", digits.test) == (1000, "color_crop_cutout_scale_rotate")
-    photos = replace(digits.test, name="cifar10", flip=True)
+    photos = replace(digits.test, named="cifar10", flip=True)
     assert summary("dc", photos) == (300, "none")
     assert summary("dc", photos, "convnet:norm=batch") == (1000, "dc:crop_noise")
     assert summary("dsa", photos) == (1000, "color_crop_cutout_flip_scale_rotate")
@@ -59,7 +59,7 @@ def test_protocols_of_the_reference(digits):
 def test_protocols_of_idc(name, shape, network, ipc, factor, expected):
     flip = name not in ("svhn", "mnist")
     images, labels = torch.zeros(1, *shape, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
-    data = ImageData(images, labels, ("a",), (0.5,) * shape[0], (0.5,) * shape[0], name, flip)
+    data = ImageData(images, labels, ("a",), (0.5,) * shape[0], (0.5,) * shape[0], name, flip, named=name)
     made = protocol("idc", data, network, ipc=ipc, factor=factor)
     assert (made.epochs, made.augment, made.cutmix) == (expected[0], "idc:" + expected[1], expected[2])
     recipe = made.recipe()
