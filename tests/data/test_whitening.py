@@ -62,6 +62,23 @@ def test_relative_leaves_directions_without_samples_alone(data):
     assert int(((values - 1).abs() < 1e-5).sum()) >= 23
 
 
+def test_two_samples_and_64_by_64_pixels_are_enough(data):
+    assert whitening.fit(data.subset(torch.arange(2)), "absolute").matrix.shape == (32, 32)
+    whitening.check("relative", (3, 64, 64))
+
+
+def test_a_whitening_is_known_by_its_kind_and_samples(data):
+    other = replace(data, images=255 - data.images)
+    tall = replace(data, images=data.images.view(60, 1, 8, 4))  # the same bytes
+    made = [whitening.fit(one, kind) for one in (data, other, tall) for kind in ("absolute", "relative")]
+    assert len({one.identity for one in made}) == 6
+    assert whitening.fit(data, "absolute").identity == made[0].identity
+    # without a source, by its numbers
+    bare = [whitening.Whitening(one.mean, one.matrix) for one in made[:3]]
+    assert len({one.identity for one in bare}) == 3
+    assert whitening.Whitening(made[0].mean.clone(), made[0].matrix.clone()).identity == bare[0].identity
+
+
 @pytest.mark.parametrize("kind", ["absolute", "relative"])
 def test_white_images_are_less_correlated_and_go_back(data, kind):
     white = whitening.whitened(data, kind)
@@ -87,6 +104,8 @@ def test_what_cannot_be_whitened(data):
         whitening.whitened(data, "pca")
     with pytest.raises(InputError, match="whitening goes up to 12288 values"):
         whitening.check("absolute", (3, 128, 128))
+    with pytest.raises(InputError, match="zca = 'pca': must be one of"):
+        whitening.fit(data, "pca")
     with pytest.raises(InputError, match="of 1 samples"):
         whitening.fit(data.subset(torch.tensor([0])), "absolute")
     small, fitted = replace(data, images=data.images[:, :1].contiguous()), whitening.fit(data, "absolute")
