@@ -140,7 +140,7 @@ def fit(data: ImageData, kind: str) -> Whitening:
         covariance /= scale[:, None] * scale
     strength = STRENGTH if kind == "absolute" else STRENGTH * covariance.trace() / size
     values, vectors = torch.linalg.eigh(covariance)  # ascending
-    roots = (values.clamp(min=0) + strength).rsqrt()
+    roots = (values + strength).rsqrt()
     if kind == "relative":
         # N samples vary in N - 1 directions; the reference counts N, which leaves one of the others to chance
         roots[: max(0, size - count + 1)] = 1
