@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 # a tensor and what is said of it, as autodoc writes them (with the module of the type twice)
 _ANNOTATED = re.compile(r"~?(?:typing\.)?Annotated\[(?:~?[\w.]+\.)?(~?[\w.]+), ('[^']*')\]")
 
+# a default that shows as <something at an address>, of which Sphinx can't make a signature
+_REPR = re.compile(r"<(?:[^<>]|<[^<>]*>)*>")
+
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.setup_extension("sphinx.ext.autodoc")
@@ -87,11 +90,10 @@ def _docstring(_app: Sphinx, what: str, full: str, value: Any, _options: Any, li
 def _signature(
     _app: Sphinx, what: str, _full: str, value: Any, _options: Any, arguments: str | None, returned: str | None
 ) -> tuple[str, str]:
-    """A method's settings are in a table, with their meanings. What annotates a tensor stands behind it in brackets."""
+    """A method has none: its settings are in a table. What annotates a tensor stands behind it in brackets."""
     if _is_method(what, value):
         return "", ""
-    arguments, returned = (_ANNOTATED.sub(r"\1[\2]", text or "") for text in (arguments, returned))
-    return arguments, returned
+    return _REPR.sub("...", _ANNOTATED.sub(r"\1[\2]", arguments or "")), _ANNOTATED.sub(r"\1[\2]", returned or "")
 
 
 def _skip(_app: Sphinx, _what: str, _name: str, value: Any, skip: bool, _options: Any) -> bool:

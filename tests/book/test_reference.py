@@ -58,6 +58,9 @@ def test_what_is_said_of_a_tensor_stays_short():
         "(x: ~torch.Tensor['int64 [N]'] | None = None)",
         "Tensor['float [N]']",
     )
+    assert (
+        signature("(a: str, b=<function f.<lambda> at 0x7f>, c=<factory>) -> int")[0] == "(a: str, b=..., c=...) -> int"
+    )
 
 
 @pytest.mark.parametrize("name", distillers.METHODS)
