@@ -74,7 +74,7 @@ class DC(GradientMatching):
     name: ClassVar[str] = "dc"
     summary: ClassVar[str] = "gradient matching"
     freezes_batchnorm: ClassVar[bool] = True
-    small: ClassVar[Mapping[str, Any]] = {"iterations": 300, "batch": 64}
+    small: ClassVar[Mapping[str, Any]] = {"iterations": 200, "batch": 64}
 
     iterations: int = 1000
     image_lr: float = 0.1

@@ -45,12 +45,13 @@ SUBSETS = {  # ten classes of ImageNet, 128x128
 }
 IMAGENET = {1: Setting("none", 5, 2, 5, 3e4, 1e-6, 1e-2, experts=60)}  # BiLP, supplement Sec. 6.6
 KINETICS = {1: Setting("none", 5, 2, 5, 3e4, 1e-6, 1e-2, 64, experts=40)}
-DIGITS = {1: Setting("none", 10, 2, 6, 1e2, 1e-5, 2e-2, experts=5)}  # ours, and of small folders
+DIGITS = {1: Setting("none", 10, 2, 6, 1e2, 1e-5, 2e-2, experts=5)}  # ours
+OWN = {1: Setting("none", 10, 2, 6, 30, 1e-6, 2e-2, experts=4)}  # ours, of small folders
 SMALL = 2_000_000  # images x height x width of a small folder
 
 
 def setting(data: ImageData, ipc: int) -> Setting:
-    """The data set's own; of a small folder, that of digits; else that of the data set most like it in classes and pixels.
+    """The data set's own; of a small folder ours; else that of the data set most like it in classes, pixels.
 
     >>> from bilp_core import load
     >>> from bilp_core.distillers.mtt_settings import setting
@@ -58,9 +59,10 @@ def setting(data: ImageData, ipc: int) -> Setting:
     >>> own.steps, own.span, own.experts
     (10, 2, 5)
     """
-    small = not data.named and len(data) * data.shape[1] * data.shape[2] <= SMALL
-    if data.named == "digits" or small:
+    if data.named == "digits":
         table = DIGITS
+    elif not data.named and len(data) * data.shape[1] * data.shape[2] <= SMALL:
+        table = OWN
     elif data.num_classes >= 1000:
         table = IMAGENET
     elif data.num_classes >= 400:
