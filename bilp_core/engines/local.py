@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from ..errors import InputError
@@ -69,6 +70,7 @@ class _LocalWorker:
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
         self.process: subprocess.Popen | None = None
+        self._busy = False
 
     def start(self) -> None:
         if self.process is None or self.process.poll() is not None:
@@ -84,6 +86,14 @@ class _LocalWorker:
         pass
 
     def run(self, job: Job) -> Any:
+        self._busy = True
+        try:
+            return self._exchanged(job)
+        finally:
+            self._busy = False
+            self._release()
+
+    def _exchanged(self, job: Job) -> Any:
         process = self.process
         assert process is not None
         assert process.stdin is not None
@@ -104,6 +114,16 @@ class _LocalWorker:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        if not self._busy:  # else `run`, in its own thread, meets the end and does it
+            self._release()
+
+    def _release(self) -> None:
+        """Close our ends of the pipes to a process that has ended."""
+        if self.process is not None and self.process.poll() is not None:
+            for pipe in (self.process.stdin, self.process.stdout):
+                with suppress(OSError):  # what it has not read is lost anyway
+                    if pipe is not None:
+                        pipe.close()
 
 
 def _ending(process: subprocess.Popen) -> str:

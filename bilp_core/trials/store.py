@@ -104,7 +104,8 @@ class Store:
 
         path = self.scores_path(key)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # opened here, since NumPy does not close a damaged file
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 return {name: file[name] for name in ("scores", "labels", "seconds")}
         except FileNotFoundError:
             return None
