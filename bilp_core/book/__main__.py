@@ -2,6 +2,8 @@
 
 import sys
 
+from ..utils.printing import steady
 from .execution import main
 
-sys.exit(main(*sys.argv[1:]))
+with steady():
+    sys.exit(main(*sys.argv[1:]))

@@ -1,13 +1,13 @@
 """Commands for a user's own data."""
 
 import argparse
-import json
 from pathlib import Path
 
 from ..errors import InputError
 from ..utils.files import Unfinished, atomic, check_output
 from ..utils.progress import Progress
-from .files import load, options_given, read_kept, read_scores, write_json
+from . import shown, words
+from .files import load, options_given, reading_of, write_json, write_lines
 
 
 def data_list(_: argparse.Namespace) -> None:
@@ -20,61 +20,78 @@ def data_list(_: argparse.Namespace) -> None:
 
 
 def data_check(args: argparse.Namespace) -> None:
-    from ..data.checking import check
+    """Everything at once; files that cannot be read, or a folder that cannot be used, make the exit status 2."""
+    from ..data import DATASETS, check, check_folder
+    from ..data.datasets import own_folder
+    from ..data.folders import unreadable
 
     if args.json and args.json != "-":
         check_output(args.json)
-    report = check(load(args))
+    if args.data in DATASETS:
+        report = check(load(args))
+        if Path(args.data).is_dir():
+            report["notes"] = [f"this is the data set {args.data}; the folder of that name here is ./{args.data}"]
+    else:
+        with Progress("reading") as bar:
+            report = check_folder(own_folder(args.data), reading_of(args), bar)
     if args.json:
         write_json(report, args.json)
-        return
-    classes = report.pop("classes")
-    width = max(map(len, classes))
-    for name, counts in classes.items():
-        print(f"{name:{width}}  {counts['train']:7} train  {counts['test']:7} test")
-    for name, value in report.items():
-        print(f"{name.replace('_', ' ')}: {value}")
+    if args.json != "-":
+        shown.check(report)
+    if bad := report.get("unreadable"):
+        raise InputError(unreadable(own_folder(args.data), bad))
+    if report.get("verdict", "").startswith("it cannot be used"):
+        raise InputError(report["verdict"])
 
 
 def score(args: argparse.Namespace) -> None:
-    import numpy as np
-
     from ..data.cache import cache_home
-    from ..indicators import resolve, score
+    from ..evaluation import chance
+    from ..indicators import resolve, save_scores, scored
     from ..trials.provenance import device
 
     out = check_output(args.out, ".npz")
     options = options_given(args.set)
     resolve(args.indicator, "", options)  # a misspelt option should not wait for the data
-    train = load(args).train.to(device())
-    settings = {"indicator": args.indicator, "options": resolve(args.indicator, train.name, options)}
-    about = json.dumps({**settings, "data": train.name, "seed": args.seed})
+    train = load(args, need="train").train.to(device())
+    made = {"indicator": args.indicator, "options": resolve(args.indicator, train, options), "seed": args.seed}
+    words.settings(args.indicator, train, {**made["options"], "seed": args.seed})
     with Unfinished(cache_home() / "unfinished") as unfinished:
         with Progress(args.indicator) as bar:
-            scores = score(train, args.indicator, seed=args.seed, progress=bar, unfinished=unfinished, **options)
-        with atomic(out) as path:
-            np.savez(path, scores=scores.numpy(), labels=train.labels.cpu().numpy(), settings=np.array(about))
-    print(f"{out}: {len(scores)} scores, from {scores.min():.4g} to {scores.max():.4g}")
+            found = scored(train, args.indicator, seed=args.seed, progress=bar, unfinished=unfinished, **options)
+        save_scores(out, found.values, train, made)
+    print(f"{out}: {len(train)} scores, from {found.values.min():.4g} to {found.values.max():.4g}")
+    if found.learned is not None:
+        print(f"its networks named {found.learned:.1%} of the training images (chance {chance(train):.1%})")
+    if doubt := found.doubt(train):
+        words.warning(doubt)
 
 
 def prune(args: argparse.Namespace) -> None:
-    import numpy as np
-    import torch
-
-    from ..indicators import score
-    from ..pruning.classwise import keep
+    from ..data.samples import sample_names
+    from ..indicators import load_scores, score
+    from ..pruning import keep, save_kept
 
     out = check_output(args.out, ".npy")
-    train = load(args).train
+    lists = [path and check_output(path) for path in (args.list, args.list_removed)]
+    train = load(args, need="train").train
     if args.drop == "random":
-        scores, drop = score(train, "random", seed=args.seed), "largest"
+        scores, about = (
+            score(train, "random", seed=args.seed),
+            {"indicator": "random", "options": {}, "seed": args.seed},
+        )
+    elif args.scores is None:
+        raise InputError(f"--drop {args.drop} needs --scores FILE, as `bilp score` writes it")
     else:
-        if args.scores is None:
-            raise InputError(f"--drop {args.drop} needs --scores FILE, as `bilp score` writes it")
-        scores, drop = read_scores(args.scores, train.labels.numpy()), args.drop
-    kept = keep(torch.as_tensor(scores), train.labels, args.ratio, drop)
-    with atomic(out) as path:
-        np.save(path, kept.numpy())
+        scores, about = load_scores(args.scores, train, args.trust_indices)
+    kept = keep(scores, train.labels, args.ratio, "largest" if args.drop == "random" else args.drop)
+    made = {"ratio": args.ratio, "drop": args.drop, **{k: about.get(k) for k in ("indicator", "options", "seed")}}
+    names, stays = sample_names(train), train.labels.new_zeros(len(train)).bool()
+    stays[kept] = True
+    for path, chosen in zip(lists, (stays, ~stays), strict=True):
+        if path:
+            write_lines(names[chosen.numpy()], path)
+    save_kept(out, kept, train, made)
     for name, count, left in zip(
         train.classes, train.counts().tolist(), train.subset(kept).counts().tolist(), strict=True
     ):
@@ -98,31 +115,38 @@ def methods(_: argparse.Namespace) -> None:
 
 
 def distill(args: argparse.Namespace) -> None:
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from .. import distillers
     from ..data.cache import cache_home
-    from ..nets.networks import network
-    from ..pruning.adaptive import Adaptive
+    from ..evaluation import chance, hardly, taught
+    from ..nets.networks import default_network, network
+    from ..pruning import Adaptive, load_kept
     from ..trials.provenance import device, provenance
 
     out = check_output(args.out, ".safetensors")
     picture = check_output(Path(args.out).with_suffix(".png"))
-    method = distillers.make(args.method, **options_given(args.set))
+    options = options_given(args.set)
+    distillers.make(args.method, **options)  # a misspelt option should not wait for the data
     adaptive = Adaptive(args.adaptive, args.lazy, args.tails, args.effect) if args.adaptive is not None else None
-    train = load(args).train
+    train = load(args, need="train").train
+    method = distillers.make(args.method, **{**distillers.suited(args.method, train), **options})
+    spec = args.network or default_network(train.shape)
     if adaptive:
-        distillers.check_adaptive(method, network(args.network, train.shape, train.num_classes))
-    kept = read_kept(args.keep, len(train)) if args.keep else None
+        distillers.check_adaptive(method, network(spec, train.shape, train.num_classes))
+    kept = load_kept(args.keep, train, args.trust_indices) if args.keep else None
     place = device()
     train = distillers.seen(method, train.to(place), args.ipc)
     if kept is not None:
         train = train.subset(kept)
+    method = method.resolved(train, args.ipc)
+    chosen = {"network": spec, "ipc": args.ipc, "init": args.init or method.default_init, "seed": args.seed}
+    words.settings(args.method, train, {**chosen, **asdict(method)})
     with Unfinished(cache_home() / "unfinished") as unfinished:
         with Progress(args.method) as bar:
             made = distillers.distill(
                 method, train, args.ipc,
-                network=args.network, init=args.init, seed=args.seed, adaptive=adaptive, progress=bar,
+                network=spec, init=args.init, seed=args.seed, adaptive=adaptive, progress=bar,
                 unfinished=unfinished,
             )  # fmt: skip
         made = replace(made, meta={**made.meta, "provenance": provenance(place)})
@@ -130,33 +154,48 @@ def distill(args: argparse.Namespace) -> None:
     with atomic(picture) as path:
         made.grid().save(path)
     print(f"{out}: {len(made.images)} images; {picture} shows them, one row a class")
+    by_chance, share = chance(train), taught(made, train, seed=args.seed)
+    print(f"a network trained on them names {share:.1%} of the training images (chance {by_chance:.1%})")
+    if hardly(share, by_chance):
+        words.warning(
+            "the images teach next to nothing: more iterations, another network, or another image_lr "
+            f"(--set image_lr={method.image_lr:g} now) may help"
+        )
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    from ..evaluation.accuracies import evaluate
-    from ..evaluation.protocols import protocol
-    from ..nets.networks import evaluation_spec
+    """The accuracy of the set, and beside it what it is to be compared with."""
+    from .. import evaluation
     from ..synthetic.set import SyntheticSet
     from ..trials.provenance import device, provenance
 
     if args.json and args.json != "-":
         check_output(args.json)
     synthetic = SyntheticSet.load(args.file)
-    method = args.method or synthetic.meta.get("method", "dm")
-    network = args.network or evaluation_spec(synthetic.meta.get("network", "convnet"))
+    own = synthetic.meta.get("method", "dm")
+    method = evaluation.known(args.method or own)
+    network = args.network or evaluation.judge_of(synthetic)
     place = device()
-    test = load(args).test.to(place)
-    ipc, factor = len(synthetic.images) // len(synthetic.classes), synthetic.formation.factor
-    learned = synthetic.meta.get("lr") if args.method in (None, synthetic.meta.get("method")) else None
-    recipe = protocol(method, test, network, ipc=ipc, factor=factor, learned_lr=learned, **options_given(args.set))
+    train, test = (evaluation.seen(synthetic, half.to(place)) for half in load(args, need="test"))
+    learned = synthetic.meta.get("lr") if method == own else None
+    recipe = evaluation.protocol(
+        method, test, network, ipc=evaluation.stored(synthetic), factor=synthetic.formation.factor, learned_lr=learned,
+        **options_given(args.set),
+    )  # fmt: skip
+    words.settings("evaluation", test, {"network": network, "seed": args.seed, **vars(recipe)})
     with Progress("evaluate") as bar:
-        found = evaluate(
+        found = evaluation.evaluate(
             synthetic, test, network=network, protocol=recipe, repeats=args.repeats, seed=args.seed, progress=bar
         )
+    beside = evaluation.beside(
+        synthetic, train, test, network=network, protocol=recipe, repeats=0 if args.no_real else args.repeats,
+        full=args.full, seed=args.seed, progress=Progress("to compare with"),
+    )  # fmt: skip
     report = {
         "mean": found.mean,
         "std": found.std,
         "accuracies": found.values,
+        **beside.report(),
         "network": network,
         "data": test.name,
         "protocol": vars(recipe),
@@ -166,6 +205,7 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.json:
         write_json(report, args.json)
     if args.json != "-":
-        print(
-            f"accuracy {100 * found.mean:.2f} ± {100 * found.std:.2f} % over {len(found.values)} networks ({network})"
-        )
+        count = len(found.values)
+        print(f"accuracy {found} over {count} network{'s' * (count > 1)} ({network})")
+        for line in beside.lines(found):
+            print(line)

@@ -6,7 +6,27 @@ from typing import Any
 
 from .. import __version__
 from ..utils.options import parse
-from . import book, library
+from . import book, cache, library
+
+PRINT = (library.data_list, library.data_check, library.methods, cache.show)  # commands that do nothing else
+
+
+def _add_reading(made: argparse.ArgumentParser) -> None:
+    """How DATA is read."""
+    made.add_argument("--root", metavar="DIR", help="where named data sets lie ($BILP_DATA, else data/)")
+    made.add_argument("--size", type=_number(int), metavar="PIXELS", help="bring a folder's images to this size")
+    made.add_argument(
+        "--depth", type=_number(int), metavar="BITS",
+        help="8, 10, 12 or 16: of deep images (as they declare, else the fewest that hold all values)",
+    )  # fmt: skip
+    made.add_argument("--no-flip", action="store_true", help="a mirrored image means something else: never mirror")
+    made.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
+    made.add_argument("--recursive", action="store_true", help="take images in sub-folders of a class, too")
+    made.add_argument(
+        "--test-share", type=_number(float), default=0.0, metavar="SHARE",
+        help="make a test half of so large a share of each class, where there is none",
+    )  # fmt: skip
+    made.add_argument("--split-seed", type=_seed, default=0, metavar="SEED", help="which share that is (0)")
 
 
 class _Once(argparse.Action):
@@ -45,8 +65,7 @@ def parser() -> argparse.ArgumentParser:
 
     source = _Parser(add_help=False)
     source.add_argument("data", metavar="DATA", help="a name (`bilp data list`) or a folder of images")
-    source.add_argument("--root", metavar="DIR", help="where named data sets lie ($BILP_DATA, else data/)")
-    source.add_argument("--size", type=_number(int), metavar="PIXELS", help="bring a folder's images to this size")
+    _add_reading(source)
 
     seed = _Parser(add_help=False)
     seed.add_argument("--seed", type=_seed, default=0, help="all randomness follows from it (0)")
@@ -62,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Any, about: str, *parents: argparse.ArgumentParser, into: Any = None) -> Any:
         sub = (into or commands).add_parser(name, help=about, description=about, parents=[*parents, common])
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, prints=run in PRINT)
         return sub
 
     data = commands.add_parser("data", help="list the data sets, or check one", description="data sets")
@@ -75,18 +94,25 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("score", library.score, "score every training sample: larger = harder", source, seed, options)
     sub.add_argument("--indicator", default="loss", metavar="NAME", help="see `bilp methods` (loss)")
-    sub.add_argument("--out", required=True, metavar="FILE.npz", help="arrays scores and labels")
+    sub.add_argument("--out", required=True, metavar="FILE.npz", help="scores, labels and names of the samples")
 
     sub = command("prune", library.prune, "choose the samples to keep, class by class", source, seed)
     sub.add_argument("--scores", metavar="FILE.npz", help="what `bilp score` wrote")
     sub.add_argument("--ratio", type=_number(float), required=True, help="share of each class to remove, in [0, 1)")
     sub.add_argument("--drop", default="largest", choices=["largest", "smallest", "random"], help="what goes (largest)")
-    sub.add_argument("--out", required=True, metavar="FILE.npy", help="indices that stay, int64")
+    sub.add_argument("--out", required=True, metavar="FILE.npy", help="indices that stay, int64, and of which data")
+    sub.add_argument("--list", metavar="FILE", help="write the file names that stay, one a line")
+    sub.add_argument("--list-removed", metavar="FILE", help="write the file names that go, one a line")
+    sub.add_argument("--trust-indices", action="store_true", help="take plain scores that do not say what they are of")
 
     sub = command("distill", library.distill, "distil the training images into a few", source, seed, options)
     sub.add_argument("--method", default="dc", metavar="NAME", help="see `bilp methods` (dc)")
     sub.add_argument("--ipc", type=_number(int), default=1, help="synthetic images per class (1)")
     sub.add_argument("--keep", metavar="FILE.npy", help="use these samples only (`bilp prune`)")
+    sub.add_argument(
+        "--trust-indices", action="store_true",
+        help="take plain indices, or true and false for each sample, that do not say what they are of",
+    )  # fmt: skip
     sub.add_argument(
         "--adaptive",
         type=_number(float),
@@ -101,7 +127,9 @@ def parser() -> argparse.ArgumentParser:
         "--effect", default="sketch", metavar="NAME", help="how the ITE is found (sketch); see the chapter"
     )
     sub.add_argument("--init", metavar="NAME", help="noise, real or herd; idc: mix, random or noise (the method's own)")
-    sub.add_argument("--network", default="convnet", metavar="SPEC", help="e.g. convnet:depth=2,width=32 (convnet)")
+    sub.add_argument(
+        "--network", metavar="SPEC", help="e.g. convnet:depth=2,width=32 (a convnet that suits the size of the images)"
+    )
     sub.add_argument(
         "--out", required=True, metavar="FILE.safetensors", help="the synthetic set; a PNG is written beside it"
     )
@@ -109,11 +137,12 @@ def parser() -> argparse.ArgumentParser:
     sub = command("evaluate", library.evaluate, "train fresh networks on a synthetic set and test them", seed, options)
     sub.add_argument("file", metavar="FILE.safetensors")
     sub.add_argument("data", metavar="DATA", help="a name (`bilp data list`) or a folder of images")
-    sub.add_argument("--root", metavar="DIR", help="where named data sets lie ($BILP_DATA, else data/)")
-    sub.add_argument("--size", type=_number(int), metavar="PIXELS", help="bring a folder's images to this size")
+    _add_reading(sub)
     sub.add_argument("--network", metavar="SPEC", help="network to train (the one it was distilled with)")
     sub.add_argument("--method", metavar="NAME", help="whose protocol (the one it was distilled with)")
     sub.add_argument("--repeats", type=_number(int), default=5, help="networks to train (5)")
+    sub.add_argument("--full", action="store_true", help="train a network on all real images, too, to compare with")
+    sub.add_argument("--no-real", action="store_true", help="do not train on random real images to compare with")
     sub.add_argument("--json", metavar="FILE", help="write mean, std, accuracies, … (- for standard output)")
 
     preset = _Parser(add_help=False)
@@ -128,11 +157,35 @@ def parser() -> argparse.ArgumentParser:
         "--sweep", nargs="+", action="append", metavar=("NAME", "VALUE"),
         help="one run for each value, side by side; given twice: for each combination",
     )  # fmt: skip
+    sub = command("cache", cache.show, "what is kept between runs: how much, how old")
+    actions = sub.add_subparsers(metavar="ACTION")
+    sub = command("clean", cache.clean, "remove what is old or large, and can be made again", into=actions)
+    sub.add_argument("--older", type=_measure("age"), metavar="AGE", help="what was not used for so long: 30d, 12h, 2w")
+    sub.add_argument("--larger", type=_measure("size"), metavar="SIZE", help="what takes at least so much: 500MB, 1GB")
+    sub.add_argument(
+        "--kind", nargs="+", metavar="KIND",
+        help="of these kinds only (`bilp cache` lists them); records, scores and synthetic sets go only if named here",
+    )  # fmt: skip
+    sub.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     sub = command("book", book.book, "execute what changed and render the book", preset)
     sub.add_argument("--draft", action="store_true", help="render only, execute nothing")
     sub.add_argument("--dist", action="store_true", help="then write the wheel, an archive and a PDF to dist/")
     sub.add_argument("--notebooks", action="store_true", help="write the chapters as .ipynb instead")
     return made
+
+
+def _measure(kind: str) -> Callable[[str], float]:
+    """For argparse: an age or a size, see `trials.keeping`."""
+
+    def read(text: str) -> float:
+        from ..trials import keeping
+
+        try:
+            return {"age": keeping.age, "size": keeping.size}[kind](text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
 
 
 def _seed(text: str) -> int:

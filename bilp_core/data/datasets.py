@@ -40,6 +40,7 @@ class DataSet:
     torchvision: str | None = None  # its class there
 
 
+CACHE = ".bilp-cache"  # beside named data sets
 NEEDS = {"both": ("train", "test"), "train": ("train",), "test": ("test",)}
 DATASETS: dict[str, DataSet] = {
     "digits": DataSet(
@@ -209,4 +210,4 @@ def _torchvision(name: str, root: Path, download: bool) -> Splits:
             made["classes"] = list(getattr(source, "classes", made["classes"]))
         return {**made, "mean": about.mean, "std": about.std}
 
-    return _splits(cached(root / ".bilp-cache", f"1 {name}", decode), name, about.flip)
+    return _splits(cached(root / CACHE, f"1 {name}", decode), name, about.flip)

@@ -86,7 +86,7 @@ def load_scores(
         raise InputError(f"{path} holds scores of {len(scores)} samples of other data: its labels do not match DATA")
     if not about and not trust:
         raise InputError(f"{path} does not say which images its scores are of: {_expected(1)}")
-    return torch.from_numpy(scores), about or {}
+    return torch.from_numpy(scores if scores.dtype.kind == "f" else scores.astype(np.float64)), about or {}
 
 
 def _real(kind: np.dtype) -> bool:

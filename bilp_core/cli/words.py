@@ -1,0 +1,40 @@
+"""What a run says of itself: its settings before it starts, its warnings, what stands beside an accuracy."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..data.images import ImageData
+
+
+def settings(what: str, data: ImageData, chosen: Mapping[str, Any]) -> None:
+    """One line on stderr: the data as they were read, and every setting as it was filled in for them."""
+    c, h, w = data.shape
+    kind = f"{data.name}: {len(data)} images, {data.num_classes} classes, {c}x{h}x{w}"
+    words = " ".join(f"{key}={value}" for key, value in chosen.items())
+    print(f"{what} of {kind}; {words}", file=sys.stderr, flush=True)
+
+
+def warning(text: str) -> None:
+    print(f"bilp: warning: {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Warnings for users as plain lines, without a line of our code."""
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if issubclass(category, UserWarning):
+                warning(str(message))
+            else:
+                before(message, category, *rest, **more)
+
+        warnings.showwarning = show
+        yield
