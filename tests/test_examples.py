@@ -27,8 +27,8 @@ FILES = [
     "bilp_core.studies.agreement", "bilp_core.studies.ite_figures", "bilp_core.studies.ite_variants",
     "bilp_core.studies.overfitting", "bilp_core.studies.overlap", "bilp_core.studies.students",
     "bilp_core.studies.trajectories",
-    "bilp_core.utils.files", "bilp_core.utils.options", "bilp_core.utils.paths", "bilp_core.utils.progress",
-    "bilp_core.utils.seeds",
+    "bilp_core.utils.arrays", "bilp_core.utils.files", "bilp_core.utils.options", "bilp_core.utils.paths",
+    "bilp_core.utils.printing", "bilp_core.utils.progress", "bilp_core.utils.seeds",
 ]  # fmt: skip
 
 

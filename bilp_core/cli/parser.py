@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--version", action="version", version=f"bilp {__version__}")
     commands = made.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Any, about: str, *parents: argparse.ArgumentParser, into: Any = None) -> Any:
+    def command(name: str, run: Any, about: str, *parents: _Parser, into: Any = None) -> Any:
         sub = (into or commands).add_parser(name, help=about, description=about, parents=[*parents, common])
         sub.set_defaults(run=run, prints=run in PRINT)
         return sub

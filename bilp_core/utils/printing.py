@@ -69,7 +69,7 @@ def steady() -> Iterator[Steady]:
     True
     """
     output, errors = Steady(sys.stdout), Steady(sys.stderr)
-    with redirect_stdout(output), redirect_stderr(errors):  # type: ignore[type-var]
+    with redirect_stdout(output), redirect_stderr(errors):
         try:
             yield output
         finally:

@@ -74,7 +74,7 @@ def test_names_that_are_no_utf8(here):
     odd = b"caf\xe9"
     draw(here / "odd", 2, ("cat", os.fsdecode(odd)))
     for encoding in ("utf-8:strict", "ascii:strict"):
-        words = "prune odd --drop random --ratio 0.5 --out k.npy --list kept.txt".split()
+        words = ["prune", "odd", "--drop", "random", "--ratio", "0.5", "--out", "k.npy", "--list", "kept.txt"]
         done = subprocess.run(
             [sys.executable, "-m", "bilp_core.cli", *words],
             env=os.environ | {"PYTHONIOENCODING": encoding},

@@ -38,7 +38,11 @@ def test_a_file_that_is_written_again_is_open_to_whom_it_should(umask, tmp_path)
 
 
 def test_nothing_is_left_of_a_block_that_fails(tmp_path):
-    with pytest.raises(ZeroDivisionError), atomic(tmp_path / "a.txt") as path:
-        path.write_text("half")
-        raise ZeroDivisionError
+    def fail():
+        with atomic(tmp_path / "a.txt") as path:
+            path.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert not list(tmp_path.iterdir())
