@@ -78,7 +78,7 @@ def run_chapter(
     >>> from bilp_core.book import run_chapter
     >>> run_chapter("overfitting", overrides={"sedes": 5})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    bilp_core.errors.InputError: overfitting has no parameter 'sedes'. Did you mean 'seeds'? Its parameters: ...
+    bilp_core.errors.InputError: overfitting has no parameter 'sedes'. Did you mean 'seeds'? Allowed: data, ...
     """
     root = root or paths.root()
     book = chapters(root)

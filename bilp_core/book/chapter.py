@@ -121,7 +121,7 @@ def settings(
     7
     >>> settings(chapter, "quick", {"seeds": "many"})
     Traceback (most recent call last):
-    bilp_core.errors.InputError: overfitting: parameter seeds = 'many' is str, not int
+    bilp_core.errors.InputError: parameter seeds = 'many' of overfitting: must be a whole number, such as 3
     """
     root = root or paths.root()
     folder = root / "params" / preset

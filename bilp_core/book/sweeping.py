@@ -37,7 +37,7 @@ def sweep(
     >>> from bilp_core.book import sweep
     >>> sweep("overfitting", {"seeds": [1, "two"]})
     Traceback (most recent call last):
-    bilp_core.errors.InputError: overfitting: parameter seeds = 'two' is str, not int
+    bilp_core.errors.InputError: parameter seeds = 'two' of overfitting: must be a whole number, such as 3
     """
     root = root or paths.root()
     chapter = named(name, chapters(root))

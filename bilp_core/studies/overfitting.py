@@ -34,12 +34,12 @@ def check_curves(protocol: "Protocol") -> None:
     >>> overfitting.check_curves(Protocol(epochs=100, test_every=10))
     >>> overfitting.check_curves(Protocol(epochs=100))
     Traceback (most recent call last):
-    bilp_core.errors.InputError: test_every = 0 of the evaluation: must be from 1 to its 100 epochs, or there are no curves
+    bilp_core.errors.InputError: test_every = 0 of the evaluation: must be from 1 to its 100 epochs, for the curves
     """
     if not 1 <= protocol.test_every <= protocol.epochs:
         raise InputError(
             f"test_every = {protocol.test_every} of the evaluation: must be from 1 to its {protocol.epochs} epochs, "
-            "or there are no curves"
+            "for the curves"
         )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import psutil  # comes with ipykernel
 import pytest
+from PIL import Image
 
 from bilp_core import book, engines
 from bilp_core.book import building, execution, render, sweeping
@@ -148,8 +149,8 @@ def test_one_failed_chapter_stops_the_pages_not_the_other_chapters(project, dry,
 
 
 def test_all_parameters_are_checked_before_any_chapter_runs(project, dry):
-    (project / "params/quick/second.yaml").write_text("seeds: 1e3\n")
-    with pytest.raises(InputError, match=r"second: parameter seeds = '1e3' is str, not int.*write 1000 "):
+    (project / "params/quick/second.yaml").write_text("seeds: 1e-3\n")
+    with pytest.raises(InputError, match="parameter seeds = '1e-3' of second: must be a whole number, such as 3"):
         book.build(root=project)
     (project / "params/quick/second.yaml").write_text("sedes: 1\n")
     with pytest.raises(InputError, match=r"second has no parameter 'sedes'\. Did you mean 'seeds'"):
@@ -200,6 +201,20 @@ def test_a_run_with_other_parameters_leaves_the_book_alone(project, dry):
     assert dry == ["first", "draft pages"], "the same run again does nothing"
     book.build(root=project)
     assert dry == ["first", "draft pages"]
+
+
+def test_a_folder_whose_images_changed_executes_its_chapter(project, dry):
+    edit(project / TEXT, "seeds = 3  # runs", 'seeds = 3  # runs\ndata = "digits"')
+    images = project / "pets"
+    for name in ("train/cat", "train/dog", "test/cat", "test/dog"):
+        (images / name).mkdir(parents=True)
+        Image.new("L", (8, 8), 50).save(images / name / "0.png")
+    for _ in range(2):
+        book.run_chapter("first", overrides={"data": str(images)}, root=project)
+        assert dry == ["first", "draft pages"]
+    Image.new("L", (8, 8), 51).save(images / "train/dog/0.png")
+    book.run_chapter("first", overrides={"data": str(images)}, root=project)
+    assert dry[2:] == ["first", "draft pages"]
 
 
 def test_notebooks_are_filled_in_and_nobodys_work_is_overwritten(project, capsys):

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from pathlib import Path
 
 import IPython.display
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from bilp_core import book
+from bilp_core.cli.main import main
 from bilp_core.errors import InputError
 from bilp_core.utils import paths
 
@@ -167,6 +169,19 @@ def test_a_folder_of_ones_own_makes_a_page(chapter, values, shapes, monkeypatch)
     page = read(chapter, SHORTEST[chapter] | {"data": shapes, "size": None} | values, monkeypatch)
     assert "Provenance of the numbers on this page" in page
     assert page.count(shapes) == 1, "captions have the folder's name, the provenance where it lies"
+
+
+def test_a_folder_is_meant_from_where_the_user_stands(shapes, monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr(book, "run_chapter", lambda _, __, values: given.append(values["data"]))
+    monkeypatch.setattr(book, "sweep", lambda _, axes, *__: given.extend(axes["data"]) or [])
+    monkeypatch.setenv("HOME", str(Path(shapes).parent))
+    for typed in ("./cifar10", "~/cifar10", shapes, "cifar10"):
+        assert main(["run", "bilp", "-p", "data", typed]) == 0
+    assert main(["run", "bilp", "--sweep", "data", "digits", "./cifar10"]) == 0
+    assert given == [shapes, shapes, shapes, "cifar10", "digits", shapes], "our own names are ours"
+    assert main(["run", "bilp", "-p", "data", "cifra10"]) == 2
+    assert "Did you mean 'cifar10'" in capsys.readouterr().err
 
 
 def test_a_folder_too_small_for_strata_is_refused_by_number(shapes, monkeypatch):
