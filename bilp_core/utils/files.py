@@ -48,6 +48,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         temporary.touch()
         usual = stat.S_IMODE(temporary.stat().st_mode)  # what the umask, or the folder, makes of a new file
+        temporary.unlink()  # a block that writes nothing shall fail
         yield temporary
         if stat.S_IMODE(temporary.stat().st_mode) != usual:  # safetensors gives its files to their owner alone
             temporary.chmod(usual)

@@ -46,3 +46,10 @@ def test_nothing_is_left_of_a_block_that_fails(tmp_path):
     with pytest.raises(ZeroDivisionError):
         fail()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_block_that_writes_nothing_leaves_what_there_was(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(FileNotFoundError), atomic(tmp_path / "a.txt"):
+        pass
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
