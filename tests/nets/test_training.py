@@ -6,16 +6,20 @@ import torch
 import torch.nn.functional as F
 
 from bilp_core.errors import InputError
-from bilp_core.nets import Ensemble, Recipe, TensorSamples, compiling, fit, initialise, measure, network
+from bilp_core.nets import Ensemble, Recipe, TensorSamples, augment, compiling, fit, initialise, measure, network
 from bilp_core.nets.recipe import cosine
 from bilp_core.utils.seeds import seeds
 
 SHAPE = (1, 8, 8)
 
 
+def rng(seed):
+    return torch.Generator().manual_seed(seed)
+
+
 @pytest.fixture
 def samples():
-    g = torch.Generator().manual_seed(0)
+    g = rng(0)
     return TensorSamples(torch.randn(40, *SHAPE, generator=g), torch.randint(0, 4, (40,), generator=g))
 
 
@@ -43,7 +47,7 @@ def test_equals_plain_pytorch(samples):
     """Against a training loop written out: full batch, so that no order is drawn."""
     recipe = Recipe(epochs=6, lr=0.05, momentum=0.9, weight_decay=0.1, batch=64, drop_after=2)
     net = network("convnet:depth=2,width=8", SHAPE, 4)
-    initialise(net, torch.Generator().manual_seed(7))
+    initialise(net, rng(7))
     expected, lr = [], 0.05
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=0.1)
     for epoch in range(6):
@@ -74,7 +78,7 @@ def test_logits_of_a_step_belong_to_their_samples(samples):
     """With a learning rate of nothing they are those of the initial network, sample by sample."""
     ensemble = Ensemble("mlp", SHAPE, 4, [3])
     net = network("mlp", SHAPE, 4)
-    initialise(net, torch.Generator().manual_seed(3))
+    initialise(net, rng(3))
     recorded = torch.full((40, 4), torch.nan)
 
     def on_step(epoch, picks, logits):
@@ -112,13 +116,16 @@ def test_soft_labels(samples):
     assert torch.equal(hard, same)
     ensemble = Ensemble("mlp", SHAPE, 4, [0], stacked=False)
     torch.testing.assert_close(fit(ensemble, soft, Recipe(epochs=3, lr=0.05, batch=16)), hard)
+    for recipe in (Recipe(3, 0.05, batch=40), Recipe(3, 0.05, batch=16, cutmix=1.0), Recipe(3, 0.05, cutmix=1.0)):
+        both = [fit(Ensemble("mlp", SHAPE, 4, [0, 1], stacked=False), one, recipe) for one in (samples, soft)]
+        torch.testing.assert_close(*both)
 
 
 def test_measure_counts_by_hand(samples):
     ensemble = Ensemble("mlp", SHAPE, 4, [0])
     accuracy, loss = measure(ensemble, samples, chunk=7)
     net = network("mlp", SHAPE, 4)
-    initialise(net, torch.Generator().manual_seed(0))
+    initialise(net, rng(0))
     logits = net(samples.images)
     assert accuracy.item() == pytest.approx((logits.argmax(1) == samples.labels).float().mean().item())
     assert loss.item() == pytest.approx(F.cross_entropy(logits, samples.labels).item(), rel=1e-5)
@@ -166,13 +173,90 @@ def test_bad_compile_switch(monkeypatch):
         Ensemble("mlp", SHAPE, 4, [0], stacked=False)
 
 
+@pytest.mark.parametrize("batch", [16, 40])
+def test_augmented_training_written_out(batch):
+    """Each network draws its own order, and one operation for each of its batches, from its own generator."""
+    g = rng(0)
+    samples = TensorSamples(torch.randn(40, 1, 8, 6, generator=g), torch.randint(0, 4, (40,), generator=g))
+    strategy = "crop_scale_cutout"
+    recipe = Recipe(3, 0.05, batch=batch, weight_decay=0.0, momentum=0.0, augment=strategy)
+    ensemble = Ensemble("mlp", (1, 8, 6), 4, [1, 2], stacked=False)
+    history = fit(ensemble, samples, recipe)
+    for k, seed in enumerate([1, 2]):
+        net, g = network("mlp", (1, 8, 6), 4), rng(seed)
+        initialise(net, g)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+        for epoch in range(3):
+            order, total = torch.randperm(40, generator=g) if batch < 40 else torch.arange(40), 0.0
+            for picks in order.split(batch):
+                images = augment.apply(samples.images[picks], augment.draw(strategy, len(picks), (8, 6), g))
+                loss = F.cross_entropy(net(images), samples.labels[picks])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total += loss.item() * len(picks)
+            assert history[epoch, k].item() == pytest.approx(total / 40, rel=1e-4)
+    plain = fit(Ensemble("mlp", (1, 8, 6), 4, [1, 2], stacked=False), samples, replace(recipe, augment="none"))
+    assert (history - plain).abs().max() > 0.005
+
+
+def test_adam_without_a_schedule_written_out(samples):
+    recipe = Recipe(4, 0.02, batch=40, optimizer="adam", weight_decay=0.0)
+    ensemble = Ensemble("mlp", SHAPE, 4, [3], stacked=False)
+    fit(ensemble, samples, recipe)
+    net = network("mlp", SHAPE, 4)
+    initialise(net, rng(3))
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+    for _ in range(4):
+        optimizer.zero_grad()
+        F.cross_entropy(net(samples.images), samples.labels).backward()
+        optimizer.step()
+    for ours, own in zip(ensemble.leaves(), net.parameters(), strict=True):
+        torch.testing.assert_close(ours, own, rtol=1e-4, atol=1e-6)
+
+
+def test_measuring_between_epochs_leaves_batchnorm_training(samples):
+    """And a measurement goes by the running statistics, whatever the training used."""
+    spec, recipe, seen = "convnet:depth=2,width=8,norm=batch", Recipe(3, 0.05, batch=40), []
+    ensemble = Ensemble(spec, SHAPE, 4, [0], stacked=False)
+    watched = fit(ensemble, samples, recipe, on_epoch=lambda epoch: seen.append(measure(ensemble, samples)))
+    assert torch.equal(watched, fit(Ensemble(spec, SHAPE, 4, [0], stacked=False), samples, recipe))
+    (net,) = ensemble.members
+    net.eval()
+    logits = net(samples.images)
+    assert seen[-1][0].item() == pytest.approx((logits.argmax(1) == samples.labels).float().mean().item())
+    assert seen[-1][1].item() == pytest.approx(F.cross_entropy(logits, samples.labels).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("batch", "all_at_once"), [(39, False), (40, True), (41, True)])
+def test_a_batch_of_all_samples_is_in_order(samples, batch, all_at_once):
+    seen = []
+    recipe = Recipe(1, 0.01, batch=batch)
+    fit(Ensemble("mlp", SHAPE, 4, [0]), samples, recipe, on_step=lambda epoch, picks, logits: seen.append(picks))
+    assert [picks is None for picks in seen] == ([True] if all_at_once else [False, False])
+
+
+def test_one_network_that_diverges_is_enough(samples):
+    ensemble = Ensemble("mlp", SHAPE, 4, [0, 1], stacked=False)
+    started = []
+
+    def spoil(epoch):
+        started.append(epoch)
+        if epoch == 1:
+            next(ensemble.members[1].parameters()).data.fill_(torch.nan)
+
+    with pytest.raises(FloatingPointError, match="not finite from epoch 2: lower lr = 0.01"):
+        fit(ensemble, samples, Recipe(5, 0.01), on_epoch=spoil)
+    assert started == [0, 1, 2, 3, 4]
+
+
 def test_milestones_written_out(samples):
     """SGD with momentum by hand: a fifth of the rate after epoch 2 and again after epoch 4, momentum kept."""
     recipe = Recipe(epochs=5, lr=0.1, momentum=0.9, weight_decay=0.0, batch=40, milestones=(2, 4))
     ensemble = Ensemble("mlp", SHAPE, 4, [0], stacked=False)
     fit(ensemble, samples, recipe)
     net = network("mlp", SHAPE, 4)
-    initialise(net, torch.Generator().manual_seed(0))
+    initialise(net, rng(0))
     weights = [p.detach().clone().requires_grad_() for p in net.parameters()]
     velocity = [torch.zeros_like(w) for w in weights]
     for rate in (0.1, 0.1, 0.02, 0.02, 0.004):
@@ -188,7 +272,7 @@ def test_milestones_written_out(samples):
 @pytest.mark.parametrize("soft", [True, False])
 def test_regression_along_a_cosine_written_out(samples, soft):
     """Two batches an epoch, hence eight steps: two of warming up, then a cosine to a hundredth."""
-    labels = torch.randn(40, 4, generator=torch.Generator().manual_seed(2)) if soft else samples.labels
+    labels = torch.randn(40, 4, generator=rng(2)) if soft else samples.labels
     wanted = labels if soft else torch.eye(4)[labels] - 0.25
     recipe = Recipe(
         4, 0.01, batch=30, optimizer="adam", weight_decay=0.1, loss="mse", cosine_to=0.01, warmup=2,
@@ -196,7 +280,7 @@ def test_regression_along_a_cosine_written_out(samples, soft):
     ensemble = Ensemble("mlp", SHAPE, 4, [3], stacked=False)
     history = fit(ensemble, TensorSamples(samples.images, labels), recipe)
 
-    g = torch.Generator().manual_seed(3)
+    g = rng(3)
     net = network("mlp", SHAPE, 4)
     initialise(net, g)
     optimizer = torch.optim.Adam(net.parameters(), weight_decay=0.1)
