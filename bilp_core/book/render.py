@@ -59,7 +59,7 @@ def render(root: Path, out: Path, shown: Mapping[str, str], ingredients: str, *,
         _sphinx(root, source, out, strict=strict)
         if lost := lost_pages(root, index.parent):
             raise BuildFailed("\n".join([*lost, f"the pages were not rendered; all that was said: {out / LOG}"]))
-        _open_from_disk(index.parent)
+        _finish(index.parent)
         stamp.write_text(key)
     print(f"The book: {index}", flush=True)
     return index
@@ -130,11 +130,23 @@ def _sphinx(root: Path, source: Path, out: Path, *, strict: bool) -> None:
         raise BuildFailed(f"the pages could not be rendered; all that was said: {log}")
 
 
-def _open_from_disk(folder: Path) -> None:
-    """Take out the theme's font preloads: from file:// browsers refuse them, with three errors a page."""
+def _finish(folder: Path) -> None:
+    """What the theme and Sphinx leave undone for a reader from disk, or one who hears the page.
+
+    Font preloads go: from file:// browsers refuse them, with three errors a page. The arrows of the contents get a
+    name. The parameters of a long signature are no list of definitions.
+    """
     for page in folder.rglob("*.html"):
         text = page.read_text("utf-8")
-        page.write_text(re.sub(r'<link rel="preload" as="font"[^>]*>\n?', "", text), "utf-8")
+        text = re.sub(r'<link rel="preload" as="font"[^>]*>\n?', "", text)
+        text = text.replace("<details><summary>", '<details><summary aria-label="pages below this one">')
+        text = re.sub(r"<dl>\n(?:<dd><em class=\"sig-param\">.*</dd>\n)+</dl>", _plain_parameters, text)
+        page.write_text(text, "utf-8")
+
+
+def _plain_parameters(found: re.Match[str]) -> str:
+    inner = found[0].replace("<dd>", "<div>").replace("</dd>", "</div>")
+    return inner.replace("<dl>", '<div class="sig-params">').replace("</dl>", "</div>")
 
 
 def digest(*parts: str) -> str:

@@ -61,6 +61,12 @@ def stacks(device: torch.device | str, batch: int, shape: tuple[int, ...]) -> bo
     return torch.device(device).type == "cuda" or batch * shape[1] * shape[2] <= STACK_BELOW
 
 
+def _channel_by_channel(images: Tensor) -> Tensor:
+    """The same images laid out in the usual order: before torch 2.14, group norm under vmap refuses any other."""
+    usual = torch.empty(images.shape, dtype=images.dtype, device=images.device)
+    return images if images.stride() == usual.stride() else usual.copy_(images)
+
+
 class Ensemble:
     """K networks of one architecture.
 
@@ -157,7 +163,7 @@ class Ensemble:
     def _logits(self, images: Tensor, shared: bool) -> Tensor:
         if self.stacked:
             call = self._call_shared if shared else self._call
-            return call(self.parameters, self.buffers, images)
+            return call(self.parameters, self.buffers, _channel_by_channel(images))
         members = enumerate(self.members)
         return torch.stack([self._chunked(member, images if shared else images[k]) for k, member in members])
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from bilp_core.book import browser
 from bilp_core.errors import InputError
@@ -139,3 +140,17 @@ def test_search_finds_a_chapter_without_a_server(chromium, html):
     assert any("redundancy" in link for link in links)
     assert not visit.errors
     assert not visit.outside
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessibility(chromium, html, scheme):
+    """axe-core finds nothing serious on any page."""
+    axe, visit, found = Axe(), Visit(chromium, viewport={"width": 1280, "height": 900}, color_scheme=scheme), {}
+    for file in content_pages(html):
+        result = axe.run(visit.open(file), options={"resultTypes": ["violations"]})
+        serious = [one for one in result.response["violations"] if one["impact"] in ("serious", "critical")]
+        found |= {
+            f"{file.relative_to(html)}: {one['id']}": [node["html"][:200] for node in one["nodes"][:3]]
+            for one in serious
+        }
+    assert not found, "\n".join(f"{where}\n    {nodes}" for where, nodes in found.items())

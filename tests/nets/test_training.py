@@ -328,3 +328,15 @@ def test_cutmix_is_the_same_stacked_or_not(samples, batch):
     torch.testing.assert_close(stacked, looped, rtol=1e-4, atol=1e-5)
     plain, _ = trained("mlp", samples, [0, 1], replace(recipe, cutmix=0.0), stacked=False)
     assert not torch.allclose(plain, looped)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shared", [True, False])
+def test_stacked_networks_take_images_in_any_layout(channels, shared):
+    ensemble = Ensemble("convnet:depth=1,width=4", (channels, 8, 8), 3, [0, 1], stacked=True)
+    images = torch.randn(5, channels, 8, 8, generator=torch.Generator().manual_seed(0))
+    last = images.to(memory_format=torch.channels_last)
+    odd = images.as_strided(images.shape, (64 * channels, 64 if channels > 1 else 1, 8, 1))
+    given = [each if shared else torch.stack([each, each]) for each in (images, last, odd)]
+    for other in given[1:]:
+        torch.testing.assert_close(ensemble.logits(other), ensemble.logits(given[0]))
