@@ -17,7 +17,7 @@ from bilp_core.engines import WorkerDied, choice
 from bilp_core.errors import InputError
 from bilp_core.trials import Store, Trial, TrialsFailed, grid, run, running, work
 from tests.engines import test_engines as jobs
-from tests.trials.test_trials import TINY, quick
+from tests.trials.common import TINY, quick
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (the extra [cluster])")
 cluster = pytest.importorskip("bilp_core.engines.ray")
@@ -32,9 +32,9 @@ def slow(trial, where):
 
 def reads():
     """Which worker, how often it has read a data set, and how often it had one at hand."""
-    work._data("digits", None)
+    work._data(Trial("digits"))
     time.sleep(0.2)  # so that the other worker takes some of the jobs
-    return os.getpid(), *work._data.cache_info()[:2]
+    return os.getpid(), *work._loaded.cache_info()[:2]
 
 
 def unseen(trial, where):
@@ -139,7 +139,7 @@ def test_another_process_joins_the_cluster_of_ray_address(engine, tmp_path):
     engine.close()  # its workers hold both GPUs
     program = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from bilp_core.trials import grid, run\nfrom tests.trials.test_trials import quick\n"
+        "from bilp_core.trials import grid, run\nfrom tests.trials.common import quick\n"
         "frame = run(grid(data='digits', seed=range(3)), sys.argv[1], execute=quick)\n"
         "import ray\nassert ray.cluster_resources()['GPU'] == 2\nassert 'torch' not in sys.modules"
     )

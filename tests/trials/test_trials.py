@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,36 +16,7 @@ from bilp_core.errors import InputError
 from bilp_core.trials import Store, Trial, TrialsFailed, grid, run, work
 from bilp_core.trials import trial as trial_module
 
-TINY = {
-    "data": "digits",
-    "network": "convnet:depth=1,width=4",
-    "options": {"iterations": 2},
-    "evaluation": {"epochs": 2},
-    "repeats": 2,
-}
-
-
-# stand-ins for the work, importable by the workers
-
-
-def quick(trial, where):
-    record = {**asdict(trial), "key": trial.key, "accuracy": 0.5, "accuracies": [0.5], "pid": os.getpid()}
-    Store(where).put(record)
-    return record
-
-
-def bad_luck(trial, where):
-    if trial.seed == 1:
-        raise FloatingPointError("the loss is nan")
-    if trial.seed == 2:
-        os._exit(9)
-    return quick(trial, where)
-
-
-def slow(trial, where):
-    time.sleep(0.3)
-    return quick(trial, where)
-
+from .common import TINY, bad_luck, quick
 
 # ---- settings -----------------------------------------------------------------------------------------------
 
@@ -279,7 +250,7 @@ def test_a_killed_run_goes_on(tmp_path):
     """Kill -9 in the middle, with its workers; the rest runs later and finished trials are not touched."""
     program = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from bilp_core.trials import grid, run\nfrom tests.trials.test_trials import slow\n"
+        "from bilp_core.trials import grid, run\nfrom tests.trials.common import slow\n"
         "run(grid(data='digits', seed=range(12)), sys.argv[1], 'local', execute=slow)"
     )
     here = str(Path(__file__).resolve().parents[2])
@@ -306,7 +277,7 @@ def test_a_killed_run_goes_on(tmp_path):
 def test_two_processes_share_a_store(tmp_path):
     program = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from bilp_core.trials import grid, run\nfrom tests.trials.test_trials import quick\n"
+        "from bilp_core.trials import grid, run\nfrom tests.trials.common import quick\n"
         "run(grid(data='digits', seed=range(60)), sys.argv[1], 'inline', execute=quick)"
     )
     here = str(Path(__file__).resolve().parents[2])
@@ -325,7 +296,7 @@ def test_an_interrupted_run_keeps_what_is_finished(tmp_path):
     """Ctrl-C: workers end at once, with the trial they are at."""
     program = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from bilp_core.trials import grid, run\nfrom tests.trials.test_trials import slow\n"
+        "from bilp_core.trials import grid, run\nfrom tests.trials.common import slow\n"
         "run(grid(data='digits', seed=range(100)), sys.argv[1], 'local', execute=slow)"
     )
     here = str(Path(__file__).resolve().parents[2])
@@ -357,7 +328,7 @@ def test_a_run_leaves_torch_to_its_workers(tmp_path):
     """From a script without a main guard; two trials that share a synthetic set."""
     program = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from bilp_core.trials import grid, run\nfrom tests.trials.test_trials import TINY\n"
+        "from bilp_core.trials import grid, run\nfrom tests.trials.common import TINY\n"
         "frame = run(grid(**TINY, evaluate_on=[None, 'mlp']), sys.argv[1], 'local')\n"
         "assert len(frame) == 2\nassert 'torch' not in sys.modules"
     )
