@@ -152,6 +152,13 @@ def test_frepo_cutout_lies_inside() -> None:
     assert torch.equal(apply(x, forced("frepo:cutout", (0, 9), (6, 0))), expected)
 
 
+def test_frepo_cutout_of_odd_sides_is_a_quarter_rounded_down() -> None:
+    x = images(1, height=10, width=7)
+    expected = x.clone()
+    expected[..., 3:5, 6:] = 0
+    assert torch.equal(apply(x, forced("frepo:cutout", (3, 6))), expected)
+
+
 def test_frepo_draws_one_operation_a_batch_within_its_ranges() -> None:
     assert frepo_strategy(True) == "frepo:flip_color_crop_rotate_translate_cutout"
     strategy = frepo_strategy(False)
@@ -201,6 +208,8 @@ def test_dc_noise_is_small_normal_and_repeatable() -> None:
     assert added.std().item() == pytest.approx(0.001, rel=0.05)
     assert abs(added.mean().item()) < 6 * 0.001 / math.sqrt(added.numel())
     assert torch.equal(apply(x, noise), apply(x, noise))
+    rng = seeded()
+    assert len({draw("dc:noise", 8, (32, 32), rng).seed for _ in range(50)}) == 50
 
 
 @pytest.mark.parametrize("word", DSA_WORDS)
@@ -292,7 +301,27 @@ def test_operations_are_drawn_uniformly() -> None:
     ],
 )
 def test_parameters_fill_their_ranges(word: str, low: tuple, high: tuple, whole: bool) -> None:
-    parameters = draw(word, 4000, (32, 10), seeded(8)).parameters
+    fills_its_range(draw(word, 4000, (32, 10), seeded(8)).parameters, low, high, whole)
+
+
+@pytest.mark.parametrize(
+    ("word", "low", "high"),
+    [
+        ("crop", (-4, -3, 0), (4, 3, 0)),  # 28 / 8 and 20 / 8, halves rounded up
+        ("dc:crop", (-4, -3, 0), (3, 2, 0)),  # 4 at most, and 20 / 7
+        ("frepo:cutout", (0, 0, 0), (21, 15, 0)),
+        ("cutout", (0, 0, 0), (28, 20, 0)),
+    ],
+)
+def test_whole_pixels_of_other_sides(word: str, low: tuple, high: tuple) -> None:
+    fills_its_range(draw(word, 4000, (28, 20), seeded(8)).parameters, low, high, True)
+
+
+def test_a_cutout_of_frepo_is_anywhere_inside_of_odd_sides() -> None:
+    fills_its_range(draw("frepo:cutout", 4000, (10, 7), seeded(8)).parameters, (0, 0, 0), (8, 6, 0), True)
+
+
+def fills_its_range(parameters: Tensor, low: tuple, high: tuple, whole: bool) -> None:
     low, high = torch.tensor(low), torch.tensor(high)
     assert (parameters >= low).all()
     assert (parameters <= high).all()
