@@ -30,6 +30,12 @@ def distribute(preset: str = "quick", *, draft: bool = False, root: Path | None 
 
     draft : see `build`.
     Raises InputError before anything runs where a tool is not there, and as `build` does; BuildFailed.
+
+    >>> from pathlib import Path
+    >>> from bilp_core.book import distribute
+    >>> distribute(root=Path("nowhere"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: ...
     """
     root = root or paths.root()
     check(root)

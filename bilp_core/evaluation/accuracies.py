@@ -130,7 +130,15 @@ def evaluate(
 
 
 def judge_of(synthetic: SyntheticSet) -> str:
-    """The network that evaluates a set where none is named: the one it was distilled with, BatchNorm replaced."""
+    """The network that evaluates a set where none is named: the one it was distilled with, BatchNorm replaced.
+
+    >>> import torch
+    >>> from bilp_core import load
+    >>> from bilp_core.evaluation import judge_of
+    >>> from bilp_core.synthetic import initial
+    >>> judge_of(initial(load("digits").train, ipc=1, init="noise", rng=torch.Generator().manual_seed(0)))
+    'convnet:depth=2,width=32'
+    """
     spec = synthetic.meta.get("network")
     channels, height, width = synthetic.images.shape[1:]
     return evaluation_spec(str(spec)) if spec else default_network((channels, height, width))

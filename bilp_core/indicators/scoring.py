@@ -24,6 +24,13 @@ class Scored:
 
     learned : accuracy on the training data that the networks had in the last epoch, as batches came by; None where
               none was trained, or none is watched.
+
+    >>> import torch
+    >>> from bilp_core import load
+    >>> from bilp_core.indicators import Scored
+    >>> train, _ = load("digits")
+    >>> Scored(torch.zeros(len(train)), 1.0, learned=0.12).doubt(train)  # doctest: +ELLIPSIS
+    'the networks have hardly learned: they name 12.0% of the training images, where chance is ...'
     """
 
     values: Annotated[Tensor, "float32 [N]"]
