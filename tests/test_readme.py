@@ -139,4 +139,4 @@ def test_what_make_would_do(section):
         if words[0] == "git":
             continue
         assert words[0] == "make"
-        assert ".venv/bin/" in started([*words, "--dry-run"], ROOT)
+        assert re.search(r"\.venv(-oldest)?/bin/", started([*words, "UV=uv", "--dry-run"], ROOT))
