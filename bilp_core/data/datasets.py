@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import warnings
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,8 @@ def load(
         folder = own_folder(name)
         arrays = cached(cache_home(), *read_folder(folder, reading, NEEDS[need], progress))
         found = _splits(arrays, folder.resolve().name, flip=True)
+        if bad := arrays.get("skipped_bad"):
+            warnings.warn(f"{bad} images in {folder} cannot be read and are left out", stacklevel=2)
     return found if flip is None else Splits(*(replace(half, flip=flip) for half in found))
 
 

@@ -7,7 +7,7 @@ four float32 numbers a trial and sample: at most 40 MB for 50 trials on CIFAR-10
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -146,19 +146,19 @@ def record(
     finished = finished or Finished()
     done = {k: found for k in range(probe.trials) if (found := finished.get(k)) is not None}
     epochs = max(watch.epochs for watch in watches.values())
-    probe = replace(probe, epochs=epochs)
+    probe, steps = replace(probe, epochs=epochs), epochs * -(-len(data) // probe.batch)
     together = probe.together or fitting(probe.batch * data.shape[1] * data.shape[2], data.device)
     start = len(done)
     while len(done) < probe.trials:
         group = list(islice((k for k in range(probe.trials) if k not in done), together))
 
-        def on_epoch(epoch: int, size: int = len(group), before: int = len(done)) -> None:
+        def on_step(step: int, size: int = len(group), before: int = len(done)) -> None:
             if progress:
                 note = f"trials {before + 1} to {before + size} of {probe.trials}"
-                progress(epochs * (before - start) + size * (epoch + 1), epochs * (probe.trials - start), note)
+                progress(steps * (before - start) + size * (step + 1), steps * (probe.trials - start), note)
 
         try:
-            found = _train(data, probe, [seeds("probe", seed, probe.trials)[k] for k in group], watches, on_epoch)
+            found = _train(data, probe, [seeds("probe", seed, probe.trials)[k] for k in group], watches, on_step)
         except torch.OutOfMemoryError:
             if len(group) == 1:
                 raise
@@ -173,7 +173,7 @@ def record(
 
 
 def _train(
-    data: ImageData, probe: Probe, seeds: list[int], watches: Mapping[str, Watch], on_epoch: Callable[[int], None]
+    data: ImageData, probe: Probe, seeds: list[int], watches: Mapping[str, Watch], on_step: Callable[[int], None]
 ) -> dict[str, Tensor]:
     """`record` for one group of trials: [K, N] for each watch."""
     area = data.shape[1] * data.shape[2]
@@ -186,6 +186,8 @@ def _train(
     reductions = {name: watch.reduction() for name, watch in watches.items()}
     correct = torch.zeros(len(seeds), device=data.device)
 
+    steps = count()  # of the whole training
+
     def read(epoch: int, picks: list[Tensor] | None, logits: Tensor) -> None:
         labels = data.labels.expand(len(seeds), -1) if picks is None else data.labels[torch.stack(picks)]
         if epoch == probe.epochs - 1:
@@ -197,12 +199,12 @@ def _train(
                     now[name] = values
                 else:
                     now[name].scatter_(1, torch.stack(picks), values)
+        on_step(next(steps))
 
     def reduce(epoch: int) -> None:
         for name, watch in watches.items():
             if epoch < watch.epochs:
                 reductions[name].add(epoch, now[name])
-        on_epoch(epoch)
 
     fit(ensemble, data, probe.recipe(), on_step=read, on_epoch=reduce)
     return {

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+FIRST = 5.0  # seconds after which a log has its first line, with an estimate
 Report = Callable[[int, int, str], None]  # (done, total, note)
 
 
@@ -42,7 +43,8 @@ class Progress:
         self.label, self.every = label, every
         self.stream = stream or sys.stderr
         self.terminal = self.stream.isatty()
-        self.start = self.last = time.monotonic()
+        self.start = time.monotonic()
+        self.last = self.start - self.every + min(self.every, FIRST)
         self._first: tuple[float, float] | None = None  # what was done at the first report, which may be much, and when
         self._bar: Any = None
 

@@ -166,7 +166,8 @@ def test_all_bad_files_at_once_and_how_to_go_on(folder):
     report = check_folder(folder, Reading())
     assert set(report["unreadable"]) == {f"train/dog/b{i}.png" for i in range(3)}
     assert "3 files cannot be read" in report["verdict"]
-    train, _ = load(str(folder), skip_bad=True)
+    with pytest.warns(UserWarning, match=r"3 images in .*pets cannot be read and are left out"):
+        train, _ = load(str(folder), skip_bad=True)
     assert train.counts().tolist() == [4, 4]
 
 
