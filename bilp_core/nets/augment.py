@@ -308,7 +308,7 @@ def _operate(op: str, images: Tensor, parameters: Tensor, fill: Tensor | None, s
             return _warp_with_edges(images, still, parameters[:, :2])
         case _:
             rng = Generator(images.device).manual_seed(seed)
-            return images + torch.empty_like(images, requires_grad=False).normal_(std=0.001, generator=rng)
+            return images + torch.empty_like(images).normal_(std=0.001, generator=rng)
 
 
 def _color(images: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:

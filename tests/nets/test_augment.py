@@ -5,7 +5,7 @@ import torch
 from torch import Generator, Tensor
 
 from bilp_core.errors import InputError
-from bilp_core.nets.augment import DSA_WORDS, Draw, apply, draw, dsa_strategy, frepo_strategy
+from bilp_core.nets.augment import DSA_WORDS, FREPO_WORDS, Draw, apply, draw, dsa_strategy, frepo_strategy
 
 ALL = "color_crop_cutout_flip_scale_rotate"
 DC = "dc:crop_scale_rotate_noise"
@@ -219,6 +219,13 @@ def test_one_row_treats_every_image_alike(word: str) -> None:
     every = Draw(shared.ops, shared.chosen, shared.parameters.expand(5, 3))
     torch.testing.assert_close(apply(real, shared), apply(real, every))
     torch.testing.assert_close(apply(real, shared)[2:3], apply(synthetic, shared))
+
+
+@pytest.mark.parametrize("word", [*DSA_WORDS, *(f"frepo:{word}" for word in FREPO_WORDS)])
+def test_rows_treat_every_image_alone(word: str) -> None:
+    x, many = images(5), draw(word, 5, (8, 8), seeded(3))
+    alone = [apply(x[k : k + 1], Draw(many.ops, many.chosen, many.parameters[k : k + 1])) for k in range(5)]
+    torch.testing.assert_close(apply(x, many), torch.cat(alone))
 
 
 @pytest.mark.parametrize("strategy", [ALL, DC])
