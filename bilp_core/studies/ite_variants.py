@@ -59,7 +59,8 @@ def measure(
     start = method.start(data, ipc, init or method.default_init, rng, network)
     run = Run(method.resolved(data, ipc), data, start, network, rng)
     ages, labels, variants = list(ages), list(labels), list(variants)
-    rows, done = [], 0
+    rows: list[pd.DataFrame] = []
+    done = 0
     for number, age in enumerate(ages):
         run.fresh_network()
         _train(run, age)
