@@ -1,4 +1,4 @@
-"""Distillers: real images in, a synthetic set out. A new method is one file here with a class in `registry.METHODS`."""
+"""Distillers: real images in, a synthetic set out. A new method is one file here."""
 
 from ..errors import Diverged
 from .batches import ClassBatches

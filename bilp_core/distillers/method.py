@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 
 from ..data.images import ImageData
 from ..errors import InputError
+from ..evaluation import protocols
 from ..synthetic.formation import Formation
 from ..synthetic.initial import INITS, initial
 from ..synthetic.set import SyntheticSet
@@ -103,12 +104,18 @@ class Distiller(ABC):
     inits: ClassVar[tuple[str, ...]] = INITS
     small: ClassVar[Mapping[str, Any]] = {}  # options for small data that no paper has settings for, see `suited`
     staged: ClassVar[bool] = False  # whether there is a `first_stage`
+    judged_like: ClassVar[str] = "dsa"  # the method whose evaluation protocol is its own: dc, dsa, idc or frepo
 
     iterations: int
     image_lr: float
     image_momentum: float = 0.5
     batch: int = 256
     zca: str = "none"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" in vars(cls):
+            protocols.METHODS.setdefault(cls.name, cls.judged_like)
 
     def __post_init__(self) -> None:
         for f in fields(self):

@@ -1,21 +1,31 @@
-"""Methods by name. A new one is a file here with a class, and an entry in `METHODS`."""
+"""Methods by name. A new one is a file here with a class of it, and nothing else."""
 
+import importlib
+import pkgutil
+from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from ..data.images import ImageData
 from ..errors import InputError
 from ..utils.options import merged
-from .dc import DC
-from .dm import DM
-from .dsa import DSA
-from .frepo import FRePo
-from .idc import IDC
 from .method import Distiller
-from .mtt import MTT
 from .mtt_settings import SMALL
 
-METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in (DC, DSA, DM, IDC, FRePo, MTT)}
+
+def _methods(base: type[Distiller]) -> Iterator[type[Distiller]]:
+    """The named classes derived from `base`."""
+    for cls in base.__subclasses__():
+        if "name" in vars(cls):
+            yield cls
+        yield from _methods(cls)
+
+
+for _file in pkgutil.iter_modules([str(Path(__file__).parent)]):
+    if f"{__package__}.{_file.name}" != __name__:
+        importlib.import_module(f"{__package__}.{_file.name}")
+METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in sorted(_methods(Distiller), key=lambda c: c.name)}
 
 
 def options_of(name: str) -> dict[str, Any]:

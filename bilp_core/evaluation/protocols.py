@@ -10,7 +10,8 @@ from ..nets.networks import parse
 from ..nets.recipe import Recipe
 from ..utils.options import merged
 
-METHODS = ("dc", "dsa", "dm", "idc", "frepo", "mtt")  # whose protocols are known
+# method -> the protocol that it was published with; methods enter themselves, see `Distiller.judged_like`
+METHODS = {"dc": "dc", "dsa": "dsa", "dm": "dsa", "mtt": "dsa", "idc": "idc", "frepo": "frepo"}
 SCHEDULES = ("half", "thirds", "cosine")
 # synthetic images, and the steps with which FRePo evaluates that many
 FREPO_STEPS = (
@@ -104,12 +105,13 @@ def protocol(
     >>> bilp_core.protocol("dm", train, epochs=50).epochs
     50
     """
-    if known(method) == "idc":
+    kind = METHODS[known(method)]
+    if kind == "idc":
         base = idc_protocol(data, network, ipc, factor)
-    elif method == "frepo":
+    elif kind == "frepo":
         base = frepo_protocol(data, ipc)
     else:
-        strategy = dc_strategy(data, network) if method == "dc" else augment.dsa_strategy(data.flip)
+        strategy = dc_strategy(data, network) if kind == "dc" else augment.dsa_strategy(data.flip)
         base = Protocol(epochs=300 if strategy == "none" else 1000, augment=strategy)
     if learned_lr is not None:
         base = replace(base, lr=learned_lr)
