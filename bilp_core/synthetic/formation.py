@@ -42,8 +42,8 @@ class Formation:
             raise InputError(f"decode = {self.decode!r}: must be one of {', '.join(DECODERS)}")
 
     def decoded(
-        self, stored: Annotated[Tensor, "float32 [n, C, H, W]"], fill: Annotated[Tensor, "[C]"]
-    ) -> tuple[Annotated[Tensor, "float32 [m, C, H, W]"], Annotated[Tensor, "int64 [m]"]]:
+        self, stored: Annotated[Tensor, "float [n, C, H, W]"], fill: Annotated[Tensor, "[C]"]
+    ) -> tuple[Annotated[Tensor, "float [m, C, H, W]"], Annotated[Tensor, "int64 [m]"]]:
         """Images [m, C, H, W] that the stored ones of a class, [n, C, H, W], stand for, and the index in 0..n-1 of
         the one each comes from, int64 [m].
 

@@ -230,7 +230,7 @@ def test_divergence_is_reported(data):
 def test_options_are_checked():
     with pytest.raises(InputError, match="method 'mtt2' is unknown; there are: dc"):
         make("mtt2")
-    with pytest.raises(InputError, match="did you mean 'iterations'"):
+    with pytest.raises(InputError, match="Did you mean 'iterations'"):
         make("dc", iteration=5)
     with pytest.raises(InputError, match=r"iterations = '1e3'.*must be of type int"):
         make("dc", iterations="1e3")

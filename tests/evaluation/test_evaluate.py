@@ -40,7 +40,7 @@ def test_protocols_of_the_reference(digits):
         301, 151, 0.01, 0.9, 5e-4, 256,
     )  # fmt: skip
     assert protocol("dc", photos, epochs=20).epochs == 20
-    with pytest.raises(InputError, match="did you mean 'epochs'"):
+    with pytest.raises(InputError, match="Did you mean 'epochs'"):
         protocol("dc", photos, epoch=20)
 
 

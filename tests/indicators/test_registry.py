@@ -90,7 +90,7 @@ def test_curves_fall_and_count_every_epoch(digits):
 def test_bad_options(digits):
     with pytest.raises(InputError, match="indicator 'los' is unknown; there are: random, loss"):
         score(digits, "los")
-    with pytest.raises(InputError, match="did you mean 'epochs'"):
+    with pytest.raises(InputError, match="Did you mean 'epochs'"):
         score(digits, "loss", epoch=3)
     with pytest.raises(InputError, match=r"trials = 0 .*at least 1"):
         score(digits, "loss", trials=0)
