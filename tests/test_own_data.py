@@ -164,30 +164,34 @@ def test_a_misspelt_method_of_an_evaluation_is_refused(folders, here, capsys):
     assert "epochs = 0 of the evaluation" in capsys.readouterr().err
 
 
+# What makes the walk last seconds: smaller networks, and fewer of them.
+SHORTER = {
+    r"\bDATA\b": "shapes",
+    r"\btrials=5 epochs=10\b": "trials=2 epochs=4 network=convnet:width=16",
+    r"\bwidth=32\b": "width=16",
+    r"--repeats 5": "--repeats 3 --set epochs=300",
+}
+
+
 def walk() -> list[list[str]]:
-    """The commands of the README's section, as they stand."""
+    """The commands of the README's section, without `bilp`."""
     readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
     section = readme.split("## Your own data", 1)[1].split("```bash", 1)[1].split("```", 1)[0]
-    return [re.sub(r"\s+#.*", "", line).split()[1:] for line in section.splitlines() if line.strip()]
-
-
-# What makes the walk last seconds: smaller networks, and one of them for each accuracy.
-SHORTER = {
-    "score": ["--set", "network=convnet:width=16"],
-    "distill": ["--network", "convnet:width=16"],
-    "evaluate": ["--set", "epochs=100"],
-}
+    section = re.sub(r"\s+#.*", "", section)
+    for pattern, shorter in SHORTER.items():
+        assert re.search(pattern, section), pattern
+        section = re.sub(pattern, shorter, section)
+    return [line.split()[1:] for line in section.splitlines() if line.strip()]
 
 
 def test_the_newcomer_s_walk_ends_better_than_real_images(here, capsys):
     """The README line by line, on 4 classes of 40 drawn images of 32x32: the set is clearly better, and says so."""
     drawn(here / "shapes", 40, 20)
     for words in walk():
-        words = ["shapes" if word == "DATA" else word for word in words]
-        assert main([*words, *SHORTER.get(words[0], [])]) == 0, capsys.readouterr().err
+        assert main(words) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     assert "the set is better than as many random real images by" in said
     report = json.loads((here / "accuracy.json").read_text())
     assert report["chance"] == 0.25
     assert report["random_real"]["images_per_class"] == 1
-    assert report["mean"] > report["random_real"]["mean"] + 0.1
+    assert report["mean"] > report["random_real"]["mean"] + 0.05

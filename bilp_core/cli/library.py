@@ -165,7 +165,7 @@ def distill(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """The accuracy of the set, and beside it what it is to be compared with."""
-    from .. import evaluation
+    from .. import distillers, evaluation
     from ..synthetic.set import SyntheticSet
     from ..trials.provenance import device, provenance
 
@@ -173,6 +173,7 @@ def evaluate(args: argparse.Namespace) -> None:
         check_output(args.json)
     synthetic = SyntheticSet.load(args.file)
     own = synthetic.meta.get("method", "dm")
+    assert distillers.METHODS  # whose protocols `evaluation` knows once they are loaded
     method = evaluation.known(args.method or own)
     network = args.network or evaluation.judge_of(synthetic)
     place = device()

@@ -18,6 +18,7 @@ from ..synthetic.formation import Formation, mixed
 from ..synthetic.initial import initial
 from ..synthetic.set import SyntheticSet, middle_grey
 from .gradients import GradientMatching
+from .method import SMALL
 from .run import Run
 
 
@@ -49,9 +50,12 @@ SETTINGS = {
     "digits": Setting("mse", 0.1, 8, 200),
 }
 
+OWN_LR = 0.2  # of small folders, whatever their pixels: the reference's are for runs of a hundred times as many steps
+
 
 def setting(data: ImageData) -> Setting:
-    """The data set's own, else that of ImageNet-10 from 128x128 pixels on, of CIFAR for colour, of MNIST for grey.
+    """The data set's own; of a small folder, ours; else that of ImageNet-10 from 128x128 pixels on, of CIFAR for
+    colour, of MNIST for grey.
 
     >>> from bilp_core import load
     >>> from bilp_core.distillers.idc import setting
@@ -60,6 +64,8 @@ def setting(data: ImageData) -> Setting:
     """
     if data.named in SETTINGS:
         return SETTINGS[data.named]
+    if not data.named and len(data) * data.shape[1] * data.shape[2] <= SMALL:
+        return replace(SETTINGS["digits"], image_lr=OWN_LR, side=data.shape[1])
     if min(data.shape[1:]) >= 128:
         return LARGE
     return NATURAL if data.shape[0] > 1 else GREY
@@ -94,7 +100,8 @@ class IDC(GradientMatching):
     summary: ClassVar[str] = "gradient matching with multi-formation, under networks trained on real data"
     default_init: ClassVar[str] = "mix"
     inits: ClassVar[tuple[str, ...]] = ("mix", "random", "noise")
-    small: ClassVar[Mapping[str, Any]] = {"iterations": 10, "inner": 30}
+    small: ClassVar[Mapping[str, Any]] = {"iterations": 4, "inner": 25}
+    tiny: ClassVar[Mapping[str, Any]] = {"factor": 1}  # a quarter of so few pixels shows nothing
 
     iterations: int = 2000
     image_lr: float = 0.0

@@ -20,6 +20,8 @@ from ..synthetic.set import SyntheticSet
 from ..utils.progress import Report
 from .run import Run
 
+SMALL = 2_000_000  # images x height x width up to which data count as small
+
 
 class Stateful(Protocol):
     """What a method keeps beside the images: it can be stored between two rounds, and brought back."""
@@ -103,6 +105,7 @@ class Distiller(ABC):
     default_init: ClassVar[str] = "noise"
     inits: ClassVar[tuple[str, ...]] = INITS
     small: ClassVar[Mapping[str, Any]] = {}  # options for small data that no paper has settings for, see `suited`
+    tiny: ClassVar[Mapping[str, Any]] = {}  # and over those for images under 16x16 pixels
     staged: ClassVar[bool] = False  # whether there is a `first_stage`
     judged_like: ClassVar[str] = "dsa"  # the method whose evaluation protocol is its own: dc, dsa, idc or frepo
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..data.images import ImageData
+from .method import SMALL
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,6 @@ IMAGENET = {1: Setting("none", 5, 2, 5, 3e4, 1e-6, 1e-2, experts=60)}  # BiLP, s
 KINETICS = {1: Setting("none", 5, 2, 5, 3e4, 1e-6, 1e-2, 64, experts=40)}
 DIGITS = {1: Setting("none", 10, 2, 6, 1e2, 1e-5, 2e-2, experts=5)}  # ours
 OWN = {1: Setting("none", 10, 2, 6, 30, 1e-6, 2e-2, experts=4)}  # ours, of small folders
-SMALL = 2_000_000  # images x height x width of a small folder
 
 
 def setting(data: ImageData, ipc: int) -> Setting:

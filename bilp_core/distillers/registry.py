@@ -10,8 +10,7 @@ from typing import Any
 from ..data.images import ImageData
 from ..errors import InputError
 from ..utils.options import merged
-from .method import Distiller
-from .mtt_settings import SMALL
+from .method import SMALL, Distiller
 
 
 def _methods(base: type[Distiller]) -> Iterator[type[Distiller]]:
