@@ -43,7 +43,7 @@ def suited(name: str, data: ImageData) -> dict[str, Any]:
     """Options in which a method should differ from its published defaults on `data`: shorter runs for small data.
 
     Papers' settings are for their data sets and for a GPU. Here small data are our digits and folders of up to two
-    million pixels (2000 images of 32x32), on which the method's `small` options were tried. Others: none.
+    million pixels (2000 images of 32x32), on which the method's `small` and `tiny` options were tried. Others: none.
 
     >>> from bilp_core import load, make
     >>> from bilp_core.distillers import suited
@@ -54,7 +54,8 @@ def suited(name: str, data: ImageData) -> dict[str, Any]:
     """
     options_of(name)
     small = data.named in ("", "digits") and len(data) * data.shape[1] * data.shape[2] <= SMALL
-    return dict(METHODS[name].small) if small else {}
+    tiny = small and min(data.shape[1:]) < 16
+    return {**(METHODS[name].small if small else {}), **(METHODS[name].tiny if tiny else {})}
 
 
 def make(name: str, **options: Any) -> Distiller:
