@@ -22,7 +22,7 @@ NET = "frepo-convnet:depth=2,width=4,norm=batch"
 
 def prepared(data, spec=NET, ipc=2, init="noise", **options):
     run = a_run(make("frepo", **options), data, spec, ipc, init)
-    run.method.prepare(run)
+    run.state = run.method.prepare(run)
     return run
 
 

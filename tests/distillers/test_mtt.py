@@ -14,7 +14,7 @@ from bilp_core.data import ImageData, load
 from bilp_core.distillers import distill, experts, make, mtt, unrolling
 from bilp_core.errors import Diverged, InputError
 from bilp_core.evaluation import protocol
-from bilp_core.nets import network
+from bilp_core.nets import initialise, network
 from bilp_core.nets.augment import apply, draw
 from bilp_core.pruning import Adaptive
 from bilp_core.studies import trajectories
@@ -28,7 +28,9 @@ from .common import NET, a_run, rng, short
 @pytest.fixture
 def case():
     """Start, target, images, labels and a plan of four augmented steps, in double precision."""
-    net = network(NET, (1, 8, 8), 3).double()
+    net = network(NET, (1, 8, 8), 3)
+    initialise(net, rng())  # for some starts a step of the differences crosses a kink
+    net = net.double()
     start = {name: p.detach().clone() for name, p in net.named_parameters()}
     target = {name: p + 0.05 * torch.randn(p.shape, generator=rng(1)).double() for name, p in start.items()}
     images = torch.randn(6, 1, 8, 8, generator=rng(2)).double()
