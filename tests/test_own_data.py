@@ -107,7 +107,7 @@ def test_names_of_ours_still_decide(own):
     assert Trial("digits").network == "convnet"  # and the keys of what was stored
 
 
-@pytest.mark.parametrize(("count", "batch"), [(8, 4), (160, 8), (1352, 64), (50_000, 512)])
+@pytest.mark.parametrize(("count", "batch"), [(8, 4), (160, 16), (1352, 128), (50_000, 512)])
 def test_the_probe_follows_the_size(count, batch):
     images, labels = torch.zeros(1, 3, 32, 32, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
     data = ImageData(images.expand(count, -1, -1, -1), labels.expand(count), ("a", "b"), (0.5,) * 3, (0.5,) * 3, "own")
@@ -164,11 +164,42 @@ def test_a_misspelt_method_of_an_evaluation_is_refused(folders, here, capsys):
     assert "epochs = 0 of the evaluation" in capsys.readouterr().err
 
 
+def test_planted_wrong_labels_are_ranked_high_in_every_class(here):
+    """With the probe's own batch, steps and rate, on a folder of 160 images."""
+    train = load(str(drawn(here / "shapes", 40, 2))).train
+    wrong = torch.cat([train.of_class(c)[:4] for c in range(4)])
+    planted = train.labels.clone()
+    planted[wrong] = (planted[wrong] + 1) % 4
+    data = replace(train, labels=planted)
+    found = scored(data, "loss", trials=4, network="convnet:width=32")
+    assert found.learned > 0.7
+    places = []
+    is_wrong = torch.zeros(len(data), dtype=torch.bool).index_fill(0, wrong, True)
+    for c in range(4):
+        bad, good = (found.values[(planted == c) & chosen] for chosen in (is_wrong, ~is_wrong))
+        places.append(float((bad[:, None] > good[None]).float().mean()))  # by chance 0.5
+    assert min(places) > 0.6
+    assert sum(places) / 4 > 0.8
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_runs_for_small_data_are_short_and_may_be_changed(own, method):
+    short = make(method, **suited(method, own["photos"]))
+    assert short.iterations < make(method).iterations
+    large = ImageData(
+        torch.zeros(1, 3, 32, 32, dtype=torch.uint8).expand(5000, -1, -1, -1), torch.zeros(5000, dtype=torch.int64),
+        ("a", "b"), (0.5,) * 3, (0.5,) * 3, "own",
+    )  # fmt: skip
+    assert suited(method, large) == {}
+    for name in set(DATASETS) - {"digits"}:
+        assert suited(method, replace(own["photos"], named=name)) == {}
+
+
 # What makes the walk last seconds: smaller networks, and fewer of them.
 SHORTER = {
     r"\bDATA\b": "shapes",
-    r"\btrials=5 epochs=10\b": "trials=2 epochs=4 network=convnet:width=16",
-    r"\bwidth=32\b": "width=16",
+    r"\btrials=3\b": "trials=1 network=convnet:width=16",
+    r"--method idc": "--method idc --set inner=12",
     r"--repeats 5": "--repeats 3 --set epochs=300",
 }
 

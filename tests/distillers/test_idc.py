@@ -158,7 +158,7 @@ def test_at_most_so_many_decoded_images_are_matched(data):
 
 def test_a_set_keeps_its_formation(data, tmp_path):
     made = distill(short("idc", iterations=1), data, 1, network=NET, seed=1)
-    assert made.meta["options"]["metric"] == "l1"  # what was resolved is recorded
+    assert made.meta["options"]["metric"] == "mse"  # what was resolved is recorded
     made.save(tmp_path / "set.safetensors")
     loaded = SyntheticSet.load(tmp_path / "set.safetensors")
     images, labels = loaded.materialise()

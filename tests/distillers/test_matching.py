@@ -232,8 +232,9 @@ def test_options_are_checked():
         make("mtt2")
     with pytest.raises(InputError, match="Did you mean 'iterations'"):
         make("dc", iteration=5)
-    with pytest.raises(InputError, match=r"iterations = '1e3'.*must be of type int"):
-        make("dc", iterations="1e3")
+    with pytest.raises(InputError, match=r"iterations = '1.5'.*must be a whole number"):
+        make("dc", iterations="1.5")
+    assert make("dc", iterations="1e3").iterations == 1000  # the rule of `utils.options`
     with pytest.raises(InputError, match="iterations = 0"):
         make("dc", iterations=0)
     with pytest.raises(InputError, match="image_lr = nan"):
