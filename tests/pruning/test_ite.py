@@ -189,3 +189,9 @@ def test_rank_error_by_hand():
     assert rank_error(torch.tensor([1.0, 2, 3]), torch.tensor([3.0, 2, 1])) == pytest.approx(4 / 6)
     unrelated = rank_error(torch.arange(2000), torch.randperm(2000, generator=rng()))
     assert unrelated == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_the_norm_of_cotangents_is_over_all_layers():
+    of, *_ = problem(squared)
+    flat = torch.cat([part.flatten(1) for part in of.cotangents], 1)
+    torch.testing.assert_close(ite.cotangent_norm(of, rng()), flat.norm(dim=1))
