@@ -95,7 +95,7 @@ def test_the_command(elsewhere):
 
     assert does("--version") == f"bilp {PROJECT['version']}\n"
     assert "\ndigits " in "\n" + does("data", "list")
-    assert "test images also in train: 0" in does("data", "check", "digits")
+    assert "chance: 10.1 % (the largest class)" in does("data", "check", "digits")
     does("score", "digits", "--set", "trials=1", "epochs=1", f"network={NET}", "--out", "scores.npz")
     assert "0: kept 14 of 134" in does("prune", "digits", "--scores", "scores.npz", "--ratio", "0.9", "--out", "k.npy")
     small = ["--method", "dm", "--network", NET, "--set", "iterations=1"]

@@ -134,12 +134,15 @@ def _finish(folder: Path) -> None:
     """What the theme and Sphinx leave undone for a reader from disk, or one who hears the page.
 
     Font preloads go: from file:// browsers refuse them, with three errors a page. The arrows of the contents get a
-    name. The parameters of a long signature are no list of definitions.
+    name. Wide tables can be scrolled with the keys. Neither entries of a bibliography nor the parameters of a long
+    signature are what their roles say.
     """
     for page in folder.rglob("*.html"):
         text = page.read_text("utf-8")
         text = re.sub(r'<link rel="preload" as="font"[^>]*>\n?', "", text)
-        text = text.replace("<details><summary>", '<details><summary aria-label="pages below this one">')
+        text = re.sub("(<details[^>]*><summary)>", r'\1 aria-label="pages below this one">', text)
+        text = text.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+        text = text.replace('class="pst-scrollable-table-container"', 'class="pst-scrollable-table-container" tabindex="0"')
         text = re.sub(r"<dl>\n(?:<dd><em class=\"sig-param\">.*</dd>\n)+</dl>", _plain_parameters, text)
         page.write_text(text, "utf-8")
 

@@ -12,6 +12,7 @@ from bilp_core.utils.files import Unfinished
 
 from .common import PROBED, awkward
 
+pytestmark = pytest.mark.filterwarnings("ignore:the networks have hardly learned")  # three epochs are few
 OPTIONS = {**PROBED, "trials": 3, "together": 1}
 
 

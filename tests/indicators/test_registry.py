@@ -11,6 +11,8 @@ from bilp_core.nets import Probe
 
 from .common import TINY, awkward
 
+pytestmark = pytest.mark.filterwarnings("ignore:the networks have hardly learned")  # three epochs are few
+
 
 @pytest.fixture(scope="module")
 def digits():

@@ -357,12 +357,13 @@ def test_one_by_one_puts_each_trial_beside_its_published_value():
 
 
 def test_show_gives_an_image_with_its_alternative_text(grid):
+    open_before = plt.get_fignums()
     figure = report.curves(report.measured(grid, ["criterion", "ratio"]))
     html = report.show(figure, alt='accuracy "falls" & <rises>').data
     assert 'alt="accuracy &quot;falls&quot; &amp; &lt;rises&gt;"' in html
     assert 'src="data:image/png;base64,' in html
     assert "http" not in html
-    assert not plt.get_fignums()  # closed: shown once
+    assert plt.get_fignums() == open_before  # closed: shown once
 
 
 def test_a_figure_without_alternative_text_is_refused():
