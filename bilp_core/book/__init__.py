@@ -5,6 +5,7 @@ from .chapter import Chapter, chapters, settings
 from .checking import check_parameters
 from .distribution import distribute
 from .jupyter import notebooks
+from .planning import planned
 from .render import BuildFailed
 from .sweeping import chapter_job, sweep
 
@@ -17,6 +18,7 @@ __all__ = [
     "check_parameters",
     "distribute",
     "notebooks",
+    "planned",
     "run_chapter",
     "settings",
     "sweep",

@@ -142,7 +142,9 @@ def _finish(folder: Path) -> None:
         text = re.sub(r'<link rel="preload" as="font"[^>]*>\n?', "", text)
         text = re.sub("(<details[^>]*><summary)>", r'\1 aria-label="pages below this one">', text)
         text = text.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
-        text = text.replace('class="pst-scrollable-table-container"', 'class="pst-scrollable-table-container" tabindex="0"')
+        text = text.replace(
+            'class="pst-scrollable-table-container"', 'class="pst-scrollable-table-container" tabindex="0"'
+        )
         text = re.sub(r"<dl>\n(?:<dd><em class=\"sig-param\">.*</dd>\n)+</dl>", _plain_parameters, text)
         page.write_text(text, "utf-8")
 

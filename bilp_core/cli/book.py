@@ -27,6 +27,14 @@ def _from_here(data: str) -> str:
     return data if data in DATASETS else str(own_folder(data).absolute())
 
 
+def _plan(names: list[str], preset: str, parameters: dict[str, str]) -> None:
+    """Print what the trials of chapters will take, together: they share what they can."""
+    from .. import book, trials
+
+    found = [trial for name in names for trial in book.planned(name, preset, parameters)]
+    print(trials.plan(found, show=print))
+
+
 def run(args: argparse.Namespace) -> None:
     from .. import book, engines
 
@@ -39,7 +47,12 @@ def run(args: argparse.Namespace) -> None:
         axes["data"] = [_from_here(data) for data in axes["data"]]
     if len(axes) < len(args.sweep or []) or not all(axes.values()):
         raise InputError("--sweep: write NAME VALUE VALUE ..., each NAME once")
-    if axes:
+    if args.plan:
+        if axes:
+            raise InputError("--plan is for one run: leave --sweep out")
+        os.environ.update(engines.for_small_jobs())
+        _plan([args.chapter], args.preset, parameters)
+    elif axes:
         os.environ.update(engines.for_small_jobs())
         for path in book.sweep(args.chapter, axes, args.preset, parameters):
             print(path)
@@ -48,10 +61,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def book(args: argparse.Namespace) -> None:
-    from .. import book
+    from .. import book, engines
 
     _check()
-    if args.notebooks:
+    if args.plan:
+        os.environ.update(engines.for_small_jobs())
+        _plan([chapter.name for chapter in book.chapters() if chapter.defaults], args.preset, {})
+    elif args.notebooks:
         for path in book.notebooks(args.preset):
             print(path)
     elif args.dist:

@@ -157,6 +157,7 @@ def parser() -> argparse.ArgumentParser:
         "--sweep", nargs="+", action="append", metavar=("NAME", "VALUE"),
         help="one run for each value, side by side; given twice: for each combination",
     )  # fmt: skip
+    sub.add_argument("--plan", action="store_true", help="run nothing: how many trials, and what they will take here")
     sub = command("cache", cache.show, "what is kept between runs: how much, how old")
     actions = sub.add_subparsers(metavar="ACTION")
     sub = command("clean", cache.clean, "remove what is old or large, and can be made again", into=actions)
@@ -168,6 +169,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     sub = command("book", book.book, "execute what changed and render the book", preset)
+    sub.add_argument("--plan", action="store_true", help="run nothing: how many trials, and what they will take here")
     sub.add_argument("--draft", action="store_true", help="render only, execute nothing")
     sub.add_argument("--dist", action="store_true", help="then write the wheel, an archive and a PDF to dist/")
     sub.add_argument("--notebooks", action="store_true", help="write the chapters as .ipynb instead")

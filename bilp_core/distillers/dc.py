@@ -74,6 +74,7 @@ class DC(GradientMatching):
     name: ClassVar[str] = "dc"
     summary: ClassVar[str] = "gradient matching"
     freezes_batchnorm: ClassVar[bool] = True
+    turns: ClassVar[str] = "outer"
     small: ClassVar[Mapping[str, Any]] = {"iterations": 200, "batch": 64}
 
     iterations: int = 1000

@@ -100,6 +100,7 @@ class IDC(GradientMatching):
     summary: ClassVar[str] = "gradient matching with multi-formation, under networks trained on real data"
     default_init: ClassVar[str] = "mix"
     inits: ClassVar[tuple[str, ...]] = ("mix", "random", "noise")
+    turns: ClassVar[str] = "inner"
     small: ClassVar[Mapping[str, Any]] = {"iterations": 4, "inner": 25}
     tiny: ClassVar[Mapping[str, Any]] = {"factor": 1}  # a quarter of so few pixels shows nothing
 

@@ -18,13 +18,11 @@ from ..pruning.adaptive import Adaptive
 from ..synthetic.set import SyntheticSet
 from ..utils import paths
 from ..utils.files import Unfinished
-from ..utils.progress import Report
+from ..utils.progress import Report, patience
 from .matching import check_adaptive
 from .method import Distiller
 from .run import Run
 from .state import State
-
-TELL = 5.0  # seconds after which progress is said, however slow the rounds
 
 
 def seen(method: Distiller, data: ImageData, ipc: int) -> ImageData:
@@ -127,7 +125,7 @@ def distill(
     for iteration in range(done + 1, method.iterations + 1):
         loss = method.step(run)
         due = iteration % every == 0 or iteration == method.iterations
-        if due or (progress and time.monotonic() - told > TELL):  # slow rounds: the time left should be known soon
+        if due or time.monotonic() - told > patience(progress):  # slow rounds: the time left should be known soon
             told = time.monotonic()
             # only here, since reading the loss makes a GPU wait
             if not math.isfinite(loss):

@@ -11,7 +11,7 @@ from ..nets.ensemble import Ensemble, Samples, TensorSamples
 from ..nets.networks import default_network, evaluation_spec
 from ..nets.training import fit, measure
 from ..synthetic.set import SyntheticSet
-from ..utils.progress import Report
+from ..utils.progress import Report, patience
 from ..utils.seeds import seeds
 from .protocols import Protocol
 
@@ -178,7 +178,7 @@ def trained_on(
             curves["test_epoch"].append(epoch)
             curves["test_loss"].append(loss.tolist())
             curves["test_accuracy"].append(accuracy.tolist())
-        if progress and (epoch + 1) % 10 == 0:
+        if progress and ((epoch + 1) % 10 == 0 or patience(progress) == 0):
             progress(epoch + 1, recipe.epochs, "evaluating")
 
     history = fit(ensemble, samples, recipe, on_epoch=on_epoch)

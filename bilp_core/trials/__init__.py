@@ -8,6 +8,7 @@ sound.
 Nothing here imports torch until a trial runs.
 """
 
+from .plan import Plan, plan
 from .provenance import commit, device, provenance
 from .running import TrialsFailed, run
 from .store import Store
@@ -16,6 +17,7 @@ from .trial import REVISION, Trial, describe, grid
 
 __all__ = [
     "REVISION",
+    "Plan",
     "Store",
     "Trial",
     "TrialsFailed",
@@ -26,6 +28,7 @@ __all__ = [
     "export",
     "frame",
     "grid",
+    "plan",
     "provenance",
     "run",
 ]

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from .. import engines
 from ..errors import InputError
 from ..utils.progress import Progress
+from .plan import collect
 from .store import Store
 from .table import frame
 from .trial import Trial, describe, folder_stamp, forget_folders
@@ -65,7 +66,7 @@ def run(
     allow_failures: bool = False,
     execute: Callable[..., dict[str, Any]] | None = None,
 ) -> pd.DataFrame:
-    """Records of `trials`, one row each, in their order; what the store lacks is run first.
+    """Records of `trials`, one row each, in their order; what the store lacks is run first, the smallest seeds first.
 
     engine : its name or itself; by default $BILP_ENGINE or local worker processes. A trial whose worker died is
              tried again (`retries` of the engine), one that raised an exception is not.
@@ -84,11 +85,13 @@ def run(
     >>> run(asked, "records", engine="inline", progress=False).equals(records)  # read from the store
     True
     """
+    collect(trials)
     store = store if isinstance(store, Store) else Store(store)
     forget_folders()
     unique = {trial.key: trial for trial in trials}
     found = {key: record for key, trial in unique.items() if (record := store.get(trial)) is not None}
     pending = [trial for key, trial in unique.items() if key not in found]
+    pending.sort(key=lambda trial: trial.seed)  # all settings once before any twice: a run that is stopped tells most
     if pending:
         runner = engine if engine is not None and not isinstance(engine, str) else engines.engine(engine)
         try:

@@ -1,5 +1,6 @@
 """Progress on stderr: a bar with the time left in a terminal, plain lines in a log."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -7,6 +8,11 @@ from typing import Any, TextIO
 
 FIRST = 5.0  # seconds after which a log has its first line, with an estimate
 Report = Callable[[int, int, str], None]  # (done, total, note)
+
+
+def patience(progress: Report | None) -> float:
+    """Seconds after which slow work reports although no round number is reached; infinite if nobody listens."""
+    return math.inf if progress is None else getattr(progress, "patience", FIRST)
 
 
 def duration(seconds: float) -> str:
@@ -96,3 +102,51 @@ class Progress:
         self._bar.update(done - self._bar.n)
         if done >= total:
             self._bar.refresh()
+
+
+class Enough(Exception):
+    """Raised by a `Stopwatch` to end work whose pace is known."""
+
+
+class Stopwatch:
+    """A report that ends the work, by `Enough`, once its pace is known: to plan what has not been run.
+
+    steps, seconds : how much it watches at least after the first report, which comes late where there is a warm-up.
+    whole : seconds that all the work would take; None if it never reported.
+
+    >>> from bilp_core.utils.progress import Enough, Stopwatch
+    >>> watch = Stopwatch(steps=2, seconds=0.0)
+    >>> try:
+    ...     for step in range(1000):
+    ...         watch(step + 1, 1000, "")
+    ... except Enough:
+    ...     print(step)
+    2
+    """
+
+    patience = 0.0
+
+    def __init__(self, steps: int = 3, seconds: float = 2.0, most: float = 30.0) -> None:
+        self.steps, self.seconds, self.most = steps, seconds, most
+        self.start = time.monotonic()
+        self.marks: list[tuple[float, float]] = []  # when, and how much was done
+        self.total = 0.0
+
+    def __call__(self, done: float, total: float, note: str = "") -> None:  # noqa: ARG002
+        now = time.monotonic()
+        if total != self.total or (self.marks and done <= self.marks[-1][1]):  # another part of the work
+            self.marks, self.total = [], total
+        if done > 0:
+            self.marks.append((now, done))
+        watched = now - self.marks[0][0] if self.marks else 0.0
+        if (len(self.marks) > self.steps and watched >= self.seconds) or now - self.start > self.most:
+            raise Enough
+
+    @property
+    def whole(self) -> float | None:
+        if not self.marks:
+            return None
+        (begin, before), (end, after) = self.marks[0], self.marks[-1]
+        if len(self.marks) == 1:
+            begin, before = self.start, 0.0
+        return (end - begin) / (after - before) * self.total

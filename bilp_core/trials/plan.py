@@ -1,0 +1,181 @@
+"""Before anything runs: how many trials there are, how many are stored, and what the others will take."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import engines
+from ..utils.progress import Progress, duration
+from .store import Store
+from .trial import Trial, describe, forget_folders
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TIMING = "bilp_core.trials.timing."  # named, not imported: only workers need torch
+_planned: ContextVar[list[Trial] | None] = ContextVar("planned", default=None)
+
+
+class Planned(Exception):
+    """Ends a `run` whose trials were only asked for."""
+
+
+@contextmanager
+def collecting() -> Iterator[list[Trial]]:
+    """Inside, `run` runs nothing: it adds its trials to the list, and raises Planned.
+
+    >>> from bilp_core.trials import Trial, run
+    >>> from bilp_core.trials.plan import Planned, collecting
+    >>> with collecting() as found:
+    ...     try:
+    ...         run([Trial("digits")])
+    ...     except Planned:
+    ...         print(len(found))
+    1
+    """
+    found: list[Trial] = []
+    token = _planned.set(found)
+    try:
+        yield found
+    finally:
+        _planned.reset(token)
+
+
+def collect(trials: Sequence[Trial]) -> None:
+    """Called by `run`: raises Planned inside of `collecting`."""
+    if (found := _planned.get()) is not None:
+        found.extend(trials)
+        raise Planned
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `plan` found.
+
+    kinds : a row for each kind of work that is left: work ("score" or "trial"), what (the settings that tell it from
+            the others), count, seconds (of one; NaN where it was not timed).
+    slots : jobs side by side. memory : bytes, the most that a job held while it was timed. disk : bytes of the sets.
+    """
+
+    kinds: pd.DataFrame
+    total: int
+    stored: int
+    slots: int
+    memory: float = 0.0
+    disk: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Of all that is left, with every slot busy; 0 where nothing was timed."""
+        return float((self.kinds["count"] * self.kinds["seconds"]).sum()) / self.slots
+
+    def __str__(self) -> str:
+        lines = [f"{self.total} trials, {self.stored} of them stored"]
+        for work, what, count, seconds in self.kinds.values.tolist():
+            each = "" if math.isnan(seconds) else f", {duration(seconds)} each"
+            lines.append(f"  {work} {what}: {count} to do{each}")
+        if self.seconds:
+            lines += [
+                f"in all about {duration(self.seconds)}, {self.slots} at a time on this machine; "
+                f"memory of a job at least {self.memory / 1e9:.1f} GB, sets on disk {self.disk / 1e6:.1f} MB",
+                "(from a few timed steps of each kind; other work on the machine makes it more)",
+            ]
+        elif self.total == self.stored:
+            lines.append("nothing is left to run")
+        return "\n".join(lines)
+
+
+def plan(
+    trials: Sequence[Trial],
+    store: Store | str | Path | None = None,
+    engine: engines.Engine | str | None = None,
+    *,
+    timed: bool = True,
+    show: Callable[[str], object] | None = None,
+) -> Plan:
+    """What running `trials` will take: counted at once, then timed on a few steps of each kind of work.
+
+    timed : False counts only. show : is told the counts before the timing begins, which takes seconds for each kind.
+    Nothing is stored. Raises InputError as `run` does for settings that cannot work.
+
+    >>> from bilp_core.trials import grid
+    >>> from bilp_core.trials.plan import plan
+    >>> asked = grid(data="digits", method="dm", criterion="loss", ratio=[0, 0.5], seed=[0, 1])
+    >>> print(plan(asked, timed=False))
+    4 trials, 0 of them stored
+      score criterion=loss: 1 to do
+      trial ratio=0.0: 2 to do
+      trial ratio=0.5: 2 to do
+    """
+    store = store if isinstance(store, Store) else Store(store)
+    forget_folders()
+    unique = list({trial.key: trial for trial in trials}.values())
+    pending = [trial for trial in unique if store.get(trial) is None]
+    unscored = {t.score_key: t for t in pending if t.scored and store.scores(t.score_key) is None}
+    groups = {"score": _grouped(list(unscored.values()), _scoring), "trial": _grouped(pending, _kind)}
+    runner = engine if engine is not None and not isinstance(engine, str) else engines.engine(engine)
+    counted = Plan(_table(groups, {}), len(unique), len(unique) - len(pending), runner.slots)
+    if not timed or not pending:
+        return counted
+    runner.submit("bilp_core.trials.work.check", (pending,)).result()
+    if show:
+        show(str(counted))
+    kinds = list(groups["trial"])
+    alike = dict(zip(kinds, runner.submit(TIMING + "burdens", (kinds,)).result(), strict=True))
+    spent: dict[Trial, dict[str, float]] = {}
+    known: dict[Trial, dict[str, float]] = {}  # by what decides the pace: the share removed counts only by the burden
+    with Progress("timing", every=10) as progress:
+        for work, functions in (("score", "scoring"), ("trial", "making")):
+            for number, kind in enumerate(groups[work]):
+                paced = replace(kind, ratio=0.0, stratum=None, seed=alike.get(kind, 0)) if work == "trial" else kind
+                if paced not in known:
+                    known[paced] = runner.submit(TIMING + functions, (kind,)).result()
+                spent[kind] = known[paced]
+                progress(number + 1, len(groups[work]), work)
+    return replace(
+        counted,
+        kinds=_table(groups, spent),
+        memory=max(found["memory"] for found in spent.values()),
+        disk=sum(count * spent[kind].get("set", 0.0) for kind, count in groups["trial"].items()),
+    )
+
+
+def _scoring(trial: Trial) -> Trial:
+    return Trial(trial.data, size=trial.size, criterion=trial.criterion, ratio=0.5, score=trial.score)
+
+
+def _kind(trial: Trial) -> Trial:
+    """The trial without what hardly changes the time it takes."""
+    return replace(trial, criterion="random", score={}, drop="largest", init=None, seed=0)
+
+
+def _grouped(trials: Sequence[Trial], key: Callable[[Trial], Trial]) -> dict[Trial, int]:
+    return dict(Counter(map(key, trials)))
+
+
+def _table(groups: Mapping[str, Mapping[Trial, int]], spent: Mapping[Trial, Mapping[str, float]]) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = [
+        (work, _words(kind, work, list(kinds)), count, _seconds(spent.get(kind)))
+        for work, kinds in groups.items()
+        for kind, count in kinds.items()
+    ]
+    return pd.DataFrame(rows, columns=["work", "what", "count", "seconds"])
+
+
+def _words(kind: Trial, work: str, among: list[Trial]) -> str:
+    return describe(kind, among) if work == "trial" else describe(replace(kind, ratio=0.0, data="any"))
+
+
+def _seconds(found: Mapping[str, float] | None) -> float:
+    if found is None:
+        return math.nan
+    return sum(seconds for name, seconds in found.items() if name not in ("memory", "set"))

@@ -1,0 +1,73 @@
+import math
+
+import pytest
+
+from bilp_core.errors import InputError
+from bilp_core.trials import Store, grid, plan, run
+from bilp_core.trials.plan import Planned, collecting
+
+TINY = {"data": "digits", "network": "convnet:depth=1,width=4", "evaluation": {"epochs": 3}, "repeats": 2}
+SCORE = {"trials": 1, "epochs": 1, "network": "convnet:depth=1,width=4"}
+
+
+def asked(**more):
+    return grid(**{**TINY, "method": "dm", "options": {"iterations": 2}, "criterion": "loss", "score": SCORE, **more})
+
+
+def counted(found):
+    return {(row.work, row.what): row.count for row in found.kinds.itertuples()}
+
+
+def test_collecting_runs_nothing(tmp_path):
+    trials = asked(ratio=[0, 0.5])
+    with collecting() as found, pytest.raises(Planned):
+        run(trials, tmp_path)
+    assert found == trials
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_stored_is_not_to_do(tmp_path):
+    trials = asked(ratio=[0, 0.5], seed=[0, 1])
+    before = plan(trials + trials, tmp_path, "inline", timed=False)
+    assert (before.total, before.stored, before.seconds) == (4, 0, 0)
+    assert sum(before.kinds["count"]) == 5  # with the scores, once
+    run([trial for trial in trials if trial.seed == 0], tmp_path, "inline", progress=False)
+    after = plan(trials, tmp_path, "inline", timed=False)
+    assert (after.total, after.stored) == (4, 2)
+    assert counted(after) == {("trial", "ratio=0.0"): 1, ("trial", "ratio=0.5"): 1}
+    run(trials, tmp_path, "inline", progress=False)
+    assert str(plan(trials, tmp_path, "inline")) == "4 trials, 4 of them stored\nnothing is left to run"
+
+
+@pytest.mark.filterwarnings("ignore:the networks have hardly learned", "ignore:.*values ended far out")
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("dc", {"iterations": 2, "outer": 4, "inner": 1}),
+        ("dm", {"iterations": 200}),
+        ("idc", {"iterations": 2, "inner": 3, "factor": 1, "network_images": 64, "network_epochs": 1}),
+        ("mtt", {"iterations": 2, "experts": 2, "epochs": 2, "span": 1, "starts": 1, "steps": 2}),
+    ],
+)
+def test_every_kind_of_work_is_timed_and_nothing_is_kept(method, options, tmp_path):
+    from bilp_core.distillers import METHODS
+
+    options = {name: value for name, value in options.items() if name in METHODS[method].__dataclass_fields__}
+    told = []
+    found = plan(asked(method=method, options=options, ratio=[0, 0.9]), tmp_path, "inline", show=told.append)
+    assert len(told) == 1
+    assert found.kinds["seconds"].gt(0).all()
+    assert 0 < found.seconds < math.inf
+    assert found.memory > 1e7
+    assert found.disk == 2 * 10 * 64 * 4  # two sets of ten 8x8 images in float32
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_many_rounds_are_carried_on_from_a_few(tmp_path):
+    short, long = (plan(asked(options={"iterations": n}), tmp_path, "inline") for n in (200, 800))
+    assert 2 < long.seconds / short.seconds < 8
+
+
+def test_settings_that_cannot_work_are_refused_before_the_timing(tmp_path):
+    with pytest.raises(InputError, match="needs 20 samples in each class"):
+        plan(asked(ratio=0.9, ipc=20, init="real"), Store(tmp_path), "inline")
