@@ -24,7 +24,7 @@ def _methods(base: type[Distiller]) -> Iterator[type[Distiller]]:
 for _file in pkgutil.iter_modules([str(Path(__file__).parent)]):
     if f"{__package__}.{_file.name}" != __name__:
         importlib.import_module(f"{__package__}.{_file.name}")
-METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in sorted(_methods(Distiller), key=lambda c: c.name)}
+METHODS: dict[str, type[Distiller]] = {cls.name: cls for cls in sorted(_methods(Distiller), key=lambda c: c.name)}  # type: ignore[type-abstract]
 
 
 def options_of(name: str) -> dict[str, Any]:
