@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from .synthetic import SyntheticSet
 
 __version__ = "0.2.0"
-REVISION = 6  # raised when the library changes so that stored numbers are no longer what it would give
 
 # Idle OpenMP threads sleep instead of spinning: on shared or busy cores spinning slows small networks tenfold.
 # Read when torch loads, so it has to be set before.

@@ -22,7 +22,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import REVISION
 from ..data.images import ImageData
 from ..errors import InputError
 from ..nets import speed
@@ -33,6 +32,7 @@ from ..nets.recipe import Recipe
 from ..nets.training import fit
 from ..utils.files import atomic
 from ..utils.progress import Report
+from ..utils.revisions import changed, revision
 from ..utils.seeds import seeds
 
 FORMAT = "bilp-experts-1"
@@ -73,7 +73,8 @@ def key(data: ImageData, spec: str, training: Training) -> str:
     >>> key(train, "convnet", Training()) == key(test, "convnet", Training())
     False
     """
-    about = [FORMAT, REVISION, speed.mode(), spec, asdict(training), data.classes, data.mean, data.std]
+    about = [FORMAT, revision("core"), speed.mode(), spec, asdict(training), data.classes, data.mean, data.std]
+    about += changed(["experts"]).values()
     digest = hashlib.sha256(json.dumps(about).encode())
     if data.whitening:
         digest.update(data.whitening.identity.encode())

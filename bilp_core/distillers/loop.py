@@ -19,6 +19,7 @@ from ..synthetic.set import SyntheticSet
 from ..utils import paths
 from ..utils.files import Unfinished
 from ..utils.progress import Report, patience
+from ..utils.revisions import changed
 from .matching import check_adaptive
 from .method import Distiller
 from .run import Run
@@ -104,6 +105,7 @@ def distill(
         "adaptive": asdict(adaptive) if adaptive else None,
         "device": data.device.type,
         "data set": [data.named, data.flip],
+        **changed([f"method:{method.name}", f"init:{init}", *(["adaptive"] if adaptive else [])]),
     }
     kept = State(unfinished, {**settings, "data": fingerprint(data)} if unfinished else {})
     rng = torch.Generator(data.device).manual_seed(seed)

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from .. import REVISION, __version__
+from .. import __version__
 from ..nets import speed
 from ..utils.files import Unfinished, atomic, key
+from ..utils.revisions import revision
 
 FORMAT = 3  # raised when a state would no longer lead to what this library gives
 EVERY = 60.0  # seconds between two states, at least
@@ -26,7 +27,7 @@ class State:
     """
 
     def __init__(self, unfinished: Unfinished | None, settings: Mapping[str, Any]) -> None:
-        versions = [__version__, REVISION, torch.__version__]
+        versions = [__version__, revision("core"), torch.__version__]
         about = {"format": FORMAT, "versions": versions, "speed": speed.mode(), **settings}
         self.path = unfinished.path(f"distillation-{key(about)}.pt") if unfinished else None
         self.start = self.mark = time.perf_counter()

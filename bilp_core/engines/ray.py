@@ -19,8 +19,9 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .. import REVISION, __version__
+from .. import __version__
 from ..errors import InputError
+from ..utils.revisions import REVISIONS
 from .jobs import Function, outcome, pack, perform
 from .pool import Job, Pool, Worker, WorkerDied
 from .slots import MOST_ON_CPUS, slots_per_device
@@ -203,7 +204,7 @@ def _reason(error: RayError) -> str:
 
 
 def _version() -> str:
-    return f"{__version__} (revision {REVISION} of its results)"
+    return f"{__version__} (revisions of its results: {REVISIONS})"
 
 
 def _settings() -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import REVISION, __version__
+from .. import __version__
 from ..nets import speed
 from ..utils.files import Unfinished, atomic, key
+from ..utils.revisions import revision
 
 FORMAT = 2  # raised when a part's numbers would no longer be what this library gives
 
@@ -23,7 +24,7 @@ class Finished:
     """
 
     def __init__(self, unfinished: Unfinished | None = None, settings: Mapping[str, Any] | None = None) -> None:
-        versions = [__version__, REVISION, torch.__version__]
+        versions = [__version__, revision("core"), torch.__version__]
         about = {"format": FORMAT, "versions": versions, "speed": speed.mode(), **(settings or {})}
         self.folder = unfinished.path(key(about)) if unfinished else None
         self.start = self.mark = time.perf_counter()

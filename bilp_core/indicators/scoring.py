@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..evaluation.baselines import chance, hardly
 from ..utils.files import Unfinished
 from ..utils.progress import Report
+from ..utils.revisions import changed
 from .finished import Finished
 from .recording import Recorded, record
 from .registry import INDICATORS, options_of, resolve
@@ -117,6 +118,7 @@ def scored(
     """
     settings, indicator = resolve(name, data, options), INDICATORS[name]
     about = {"indicator": name, "options": {**settings, "together": 0}, "seed": seed, "set": [data.named, data.flip]}
+    about |= changed([f"indicator:{name}"])
     kept = unfinished if indicator.parts else None
     finished = Finished(kept, {**about, "data": fingerprint(data)} if kept else None)
     if indicator.parts:

@@ -13,10 +13,9 @@ from .provenance import commit, device, provenance
 from .running import TrialsFailed, run
 from .store import Store
 from .table import curves, export, frame
-from .trial import REVISION, Trial, describe, grid
+from .trial import Trial, describe, grid
 
 __all__ = [
-    "REVISION",
     "Plan",
     "Store",
     "Trial",

@@ -6,14 +6,13 @@ import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .. import REVISION
 from ..errors import InputError
-from ..utils import files
+from ..utils import files, revisions
 
 ADAPTIVE = ("adaptive", "lazy", "tails", "effect")  # the fields of adaptive pruning
 
@@ -89,14 +88,14 @@ class Trial:
     @property
     def key(self) -> str:
         """16 hexadecimal digits that stand for the settings."""
-        return _hash(self._canonical())
+        return _hash(self._canonical(), (*self._set_parts, "protocol"))
 
     @property
     def score_key(self) -> str:
         """Stands for what decides the scores; random ones differ by seed."""
         parts = {name: getattr(self, name) for name in ("data", "size", "criterion", "score")}
         seed = self.seed if self.criterion == "random" else 0
-        return _hash({**parts, **surroundings(self.data), "seed": seed})
+        return _hash({**parts, **surroundings(self.data), "seed": seed}, self._score_parts)
 
     @property
     def synthetic_key(self) -> str:
@@ -104,7 +103,34 @@ class Trial:
         settings = self._canonical()
         for name in ("evaluate_on", "repeats", "evaluation"):
             del settings[name]
-        return _hash(settings)
+        return _hash(settings, self._set_parts)
+
+    @property
+    def rests_on(self) -> tuple[str, ...]:
+        """The parts of the library that decide its numbers, see `utils.revisions`."""
+        return (*replace(self, init=self._start)._set_parts, "protocol")
+
+    @property
+    def _set_parts(self) -> tuple[str, ...]:
+        init = self._start if revisions.any_of("init:") else self.init or ""
+        own = [f"method:{self.method}", f"init:{init}", *(["adaptive"] if self.adaptive else [])]
+        return (*(self._score_parts if self.prunes else self._data_parts), *own)
+
+    @property
+    def _score_parts(self) -> tuple[str, ...]:
+        return (*self._data_parts, f"indicator:{self.criterion}")
+
+    @property
+    def _data_parts(self) -> tuple[str, ...]:
+        return ("core", f"data:{'folder' if folder_stamp(self.data) else self.data}")
+
+    @property
+    def _start(self) -> str:
+        if self.init:
+            return self.init
+        from ..distillers import METHODS  # with torch, which keys do without as long as no start was revised
+
+        return METHODS[self.method].default_init if self.method in METHODS else ""
 
     @property
     def prunes(self) -> bool:
@@ -188,8 +214,8 @@ def _plain(name: str, value: Any) -> Any:
     raise InputError(f"{name} = {value!r}: must be a finite number, a text, true or false")
 
 
-def _hash(settings: Mapping[str, Any]) -> str:
-    return files.key({"revision": REVISION, **settings})
+def _hash(settings: Mapping[str, Any], parts: Sequence[str]) -> str:
+    return files.key({"revision": revisions.revision("core"), **settings, **revisions.changed(parts)})
 
 
 def grid(**axes: Any) -> list[Trial]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any
 
@@ -29,6 +29,7 @@ from ..pruning.classwise import keep, removed, stratum
 from ..synthetic.set import SyntheticSet
 from ..utils.files import Unfinished
 from ..utils.progress import Report
+from ..utils.revisions import numbers
 from .provenance import commit, device, provenance
 from .store import Store
 from .trial import Trial, describe, folder_stamp, forget_folders
@@ -187,8 +188,9 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
 
     Its `seconds` are what this trial took; `timing` is what each part took when it was made, by this trial or
     by another that shares it: scores, the first stage (0 where there is none, and in `distil` as well where no job
-    made it before), distillation and evaluation. `resolved` holds what the settings left to defaults. There are
-    `curves` where the evaluation has `test_every`.
+    made it before), distillation and evaluation. `resolved` holds what the settings left to defaults, `revisions` the
+    parts of the library that it rests on, `stamp` stands for the content of a folder of data. There are `curves` where
+    the evaluation has `test_every`.
     """
     forget_folders()
     commit()  # of the code that is loaded now: the checkout may have moved on when the record is written
@@ -215,6 +217,8 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
     record = {
         **asdict(trial),
         "key": trial.key,
+        "stamp": folder_stamp(trial.data),
+        "revisions": numbers(replace(trial, init=made.meta["init"]).rests_on),
         "kept": made.meta["real_samples"],
         "accuracy": accuracies.mean,
         "std": accuracies.std,
