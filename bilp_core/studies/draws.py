@@ -1,0 +1,87 @@
+"""What moves a row of Table 1: the luck of a random draw, and what the network that chooses had learned."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..report.figures import style
+
+
+def told(table: pd.DataFrame) -> str:
+    """What the measurements say, in Markdown.
+
+    table : as `tests/bench/draws.py` writes it; accuracies are fractions.
+
+    >>> import pandas as pd
+    >>> from bilp_core.studies import draws
+    >>> rows = [("draw", "random", s, 0.2 + s / 100, 0.004, 50 - s, 1.0 + s / 50) for s in range(4)]
+    >>> rows += [("1", "gradmatch", 0, 0.25, 0.004, 60.0, 1.1), ("30", "gradmatch", 0, 0.15, 0.004, 92.0, 1.2)]
+    >>> names = ["study", "criterion", "seed", "accuracy", "std", "percentile", "diversity"]
+    >>> print(draws.told(pd.DataFrame(rows, columns=names)))  # doctest: +ELLIPSIS
+    **The draw.** 4 random draws reach 20.0 to 23.0%, with a deviation of 1.1 points; ...
+    <BLANKLINE>
+    **What had been learned.** *gradmatch*: after 1 epoch 25.0% (percentile 60), after 30 epochs 15.0% (percentile 92).
+    """
+    lines, random = [], table[table["study"] == "draw"]
+    if len(random) > 1:
+        ranks = random[["accuracy", "percentile", "diversity"]].corr("spearman")["accuracy"]
+        lines.append(
+            f"**The draw.** {len(random)} random draws reach {100 * random['accuracy'].min():.1f} to "
+            f"{100 * random['accuracy'].max():.1f}%, with a deviation of {100 * random['accuracy'].std(ddof=0):.1f} "
+            f"points; networks trained on one and the same set differ by {100 * random['std'].mean():.1f}. The rank "
+            f"correlation of the accuracy is {ranks['percentile']:+.2f} with the mean loss percentile of what was drawn "
+            f"and {ranks['diversity']:+.2f} with its diversity."
+        )
+    ages = _ages(table)
+    parts = [
+        f"*{name}*: "
+        + ", ".join(
+            f"after {age} epoch{'s' if age > 1 else ''} {100 * accuracy:.1f}% (percentile {percentile:.0f})"
+            for age, accuracy, percentile in part[["age", "accuracy", "percentile"]].itertuples(index=False)
+        )
+        for name, part in ages.groupby("criterion", sort=False)
+    ]
+    if parts:
+        lines.append(f"**What had been learned.** {'; '.join(parts)}.")
+    return "\n\n".join(lines)
+
+
+def figure(table: pd.DataFrame) -> Figure:
+    """Accuracy against the mean loss percentile of what was kept: a point a draw, a line a coreset along the epochs.
+
+    >>> import matplotlib.pyplot as plt
+    >>> import pandas as pd
+    >>> from bilp_core.studies import draws
+    >>> rows = [("draw", "random", 0, 0.25, 0.01, 50.0), ("1", "craig", 0, 0.2, 0.01, 70.0)]
+    >>> names = ["study", "criterion", "seed", "accuracy", "std", "percentile"]
+    >>> shown = draws.figure(pd.DataFrame(rows, columns=names))
+    >>> [text.get_text() for text in shown.axes[0].get_legend().get_texts()]
+    ['random draws', 'craig']
+    >>> plt.close(shown)
+    """
+    style()
+    shown, axis = plt.subplots(figsize=(7.2, 3.4))
+    random, ages = table[table["study"] == "draw"], _ages(table)
+    if len(random):
+        _points(axis, random, "random draws", "o")
+    for marker, (name, part) in zip("s^vDP", ages.groupby("criterion", sort=False), strict=False):
+        _points(axis, part, str(name), marker, "-")
+        for age, accuracy, percentile in part[["age", "accuracy", "percentile"]].itertuples(index=False):
+            axis.annotate(str(age), (percentile, 100 * accuracy), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axis.set(xlabel="mean loss percentile of what is kept", ylabel="accuracy (%)")
+    axis.legend(frameon=False)
+    return shown
+
+
+def _points(axis: plt.Axes, part: pd.DataFrame, label: str, marker: str, line: str = "") -> None:
+    deviations = 100 * np.asarray(part["std"])
+    axis.errorbar(
+        part["percentile"], 100 * part["accuracy"], deviations, label=label, marker=marker, linestyle=line, capsize=2
+    )
+
+
+def _ages(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of coresets with the epochs their network had trained, `age`, the youngest first."""
+    ages = pd.to_numeric(table["study"], errors="coerce")
+    return table.assign(age=ages)[ages.notna()].astype({"age": int}).sort_values("age", kind="stable")
