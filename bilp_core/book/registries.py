@@ -67,7 +67,7 @@ class Indicators(Written):
                 f":ref:`{name} <indicator-{name}>`",
                 inline(indicator.summary),
                 yes(isinstance(indicator, Recorded)),
-                yes(indicator.parts),
+                yes(bool(indicator.trials)),
             ]
             for name, indicator in INDICATORS.items()
         )

@@ -47,20 +47,25 @@ def data_check(args: argparse.Namespace) -> None:
 def score(args: argparse.Namespace) -> None:
     from ..data.cache import cache_home
     from ..evaluation import chance
-    from ..indicators import resolve, save_scores, scored
+    from ..indicators import INDICATORS, check_until, resolve, save_scores, scored
     from ..trials.provenance import device
 
     out = check_output(args.out, ".npz")
     options = options_given(args.set)
-    resolve(args.indicator, "", options)  # a misspelt option should not wait for the data
+    check_until(args.indicator, resolve(args.indicator, "", options), args.until)  # nothing misspelt waits for the data
     train = load(args, need="train").train.to(device())
     made = {"indicator": args.indicator, "options": resolve(args.indicator, train, options), "seed": args.seed}
     words.settings(args.indicator, train, {**made["options"], "seed": args.seed})
-    with Unfinished(cache_home() / "unfinished") as unfinished:
-        with Progress(args.indicator) as bar:
-            found = scored(train, args.indicator, seed=args.seed, progress=bar, unfinished=unfinished, **options)
-        save_scores(out, found.values, train, made)
+    kept = Unfinished(cache_home() / "scoring")  # and not cleared: more trials go on from there
+    with Progress(args.indicator) as bar:
+        found = scored(
+            train, args.indicator, seed=args.seed, progress=bar, unfinished=kept, until=args.until, **options
+        )
+    if found.trials:
+        made["options"][INDICATORS[args.indicator].trials] = found.trials  # fewer than there might be, with --until
+    save_scores(out, found, train, made)
     print(f"{out}: {len(train)} scores, from {found.values.min():.4g} to {found.values.max():.4g}")
+    shown.trials(found, train, INDICATORS[args.indicator].trials, args.until)
     if found.learned is not None:
         print(f"its networks named {found.learned:.1%} of the training images (chance {chance(train):.1%})")
     if doubt := found.doubt(train):

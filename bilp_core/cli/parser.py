@@ -94,6 +94,11 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("score", library.score, "score every training sample: larger = harder", source, seed, options)
     sub.add_argument("--indicator", default="loss", metavar="NAME", help="see `bilp methods` (loss)")
+    sub.add_argument(
+        "--until", type=_number(float), metavar="R",
+        help="stop as soon as two halves of the trials rank the samples of a class alike: Spearman's correlation at "
+        "least R, such as 0.95; --set trials=N is then the most there are to be",
+    )  # fmt: skip
     sub.add_argument("--out", required=True, metavar="FILE.npz", help="scores, labels and names of the samples")
 
     sub = command("prune", library.prune, "choose the samples to keep, class by class", source, seed)

@@ -1,6 +1,14 @@
 """Reports as a person reads them."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import words
+
+if TYPE_CHECKING:
+    from ..data.images import ImageData
+    from ..indicators import Scored
 
 LINES = 10  # of a long list
 
@@ -41,6 +49,23 @@ def check(report: dict[str, Any]) -> None:
         print(f"verdict: {report['verdict']}")
         if report["next"]:
             print(f"next: {report['next']}")
+
+
+def trials(found: Scored, data: ImageData, option: str, until: float | None) -> None:
+    """How far the ranking of several trials holds, and whether that was far enough."""
+    from ..indicators import halves, stepped_up
+
+    agreed = halves(found.rows, data.labels.cpu()) if found.rows is not None else None
+    if agreed is not None:
+        print(
+            f"two halves of its {found.trials} {option} agree by {agreed:.3f} (rank correlation inside classes); all "
+            f"would agree with as many new ones by about {stepped_up(agreed):.3f}"
+        )
+    if until is not None and (agreed is None or agreed < until):
+        words.warning(
+            f"{found.trials} {option}, the most there were to be, do not reach {until} between halves; "
+            f"--set {option}={2 * found.trials} goes on from them"
+        )
 
 
 def _harmless(report: dict[str, Any]) -> list[list[str]]:

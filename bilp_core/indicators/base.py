@@ -12,11 +12,14 @@ from ..data.images import ImageData
 @dataclass(frozen=True)
 class Indicator:
     """compute(data, seed, progress, **options) -> [N], larger = harder; options(data) -> their defaults, of
-    images or of a data set known by name.
+    images or of a data set known by name. One that averages over trials names the option that says how many.
 
     least   : the smallest value of an option where it is not 1 (whole numbers) or 0 (real numbers).
     choices : the words that an option may be.
-    parts   : whether `compute` also takes `finished`, a `Finished`, and keeps in it what it has done.
+    trials  : that option, '' if there is none. Its `compute` also takes `finished`, a `Finished`, in which it keeps
+              each trial it has done, and returns the score in each, [trials, N]; trial k must not depend on how many
+              there are.
+    partial : whether a trial may leave samples out, nan in its row.
 
     >>> from bilp_core import load
     >>> from bilp_core.indicators import Indicator
@@ -30,4 +33,5 @@ class Indicator:
     options: Callable[[ImageData | str], dict[str, Any]] = field(default=lambda _: {})
     least: Mapping[str, int] = field(default_factory=dict)
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    parts: bool = False
+    trials: str = ""
+    partial: bool = False

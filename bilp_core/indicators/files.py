@@ -16,17 +16,22 @@ from ..data.samples import TRUST, belonging, check_belongs, read_about, sample_n
 from ..errors import InputError
 from ..utils.arrays import read_arrays
 from ..utils.files import atomic
+from .scoring import Scored
 
 FORMAT = "bilp-scores-1"
 
 
 def save_scores(
-    path: str | Path, scores: Annotated[Tensor, "float [N]"], data: ImageData, made: Mapping[str, Any] | None = None
+    path: str | Path,
+    scores: Tensor | Scored,
+    data: ImageData,
+    made: Mapping[str, Any] | None = None,
 ) -> None:
     """Write an .npz, whole or not at all: scores and labels, names and checksums of the samples, each [N], and
-    `about`, JSON.
+    `about`, JSON. Of a `Scored` with trials also `spread` and `count`, each [N].
 
-    data : the whole training half that was scored. made : how, JSON values: indicator, options, seed.
+    scores : float [N], or what `scored` returns. data : the whole training half that was scored.
+    made   : how, JSON values: indicator, options, seed.
 
     >>> from bilp_core import load, score
     >>> from bilp_core.indicators import load_scores, save_scores
@@ -37,10 +42,13 @@ def save_scores(
     (torch.Size([1352]), 'digits', 1)
     """
     about = {"format": FORMAT, **belonging(data), "flip": data.flip, **(made or {})}
+    values, of_trials = (scores.values, scores.of_trials()) if isinstance(scores, Scored) else (scores, {})
+    more: dict[str, Any] = {name: numbers.numpy() for name, numbers in of_trials.items()}
     with atomic(path) as temporary:
         np.savez_compressed(  # names of equal width are mostly air
             temporary,
-            scores=scores.cpu().numpy(),
+            scores=values.cpu().numpy(),
+            **more,
             labels=data.labels.cpu().numpy(),
             names=sample_names(data),
             prints=sample_prints(data),

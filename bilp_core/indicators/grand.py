@@ -61,18 +61,18 @@ def gradient_norms(net: nn.Module, images: Tensor, labels: Tensor, chunk: int | 
 
 
 def compute(data: ImageData, seed: int, progress: Report | None, finished: Finished, **options: Any) -> Tensor:
-    """The mean norm over `trials` networks after `epochs` epochs of training; 0: as they are initialised."""
+    """The norm in each of `trials` networks after `epochs` epochs, [trials, N]; 0: as they are initialised."""
     probe = Probe(**options)
     if any(True for _ in network(probe.network, data.shape, data.num_classes).buffers()):
         raise InputError(f"network = {probe.network!r}: grand needs one without BatchNorm, which mixes the samples")
-    total = torch.zeros(len(data), dtype=torch.float64)
+    rows = []
     for trial, own in enumerate(seeds("probe", seed, probe.trials)):
         found = finished.get(trial)
         if found is None:
             found = {"norms": _of_one_network(data, probe, own, trial, progress)}
-            finished.put(trial, found)
-        total += found["norms"].double()
-    return total / probe.trials
+            finished.put({trial: found})
+        rows.append(found["norms"])
+    return torch.stack(rows)
 
 
 def _of_one_network(data: ImageData, probe: Probe, seed: int, trial: int, progress: Report | None) -> Tensor:
@@ -98,5 +98,5 @@ INDICATOR = Indicator(
     compute,
     options,
     least={"epochs": 0},
-    parts=True,
+    trials="trials",
 )

@@ -72,25 +72,26 @@ def draw(data: ImageData, ratio: float, run: int, seed: int) -> Tensor:
 
 
 def utilities(drawn: Sequence[Tensor], accuracies: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Mean over the runs that drew a sample of its class's accuracy: float64 [N].
+    """The accuracy of a sample's class in each run that drew it, nan in the others: float64 [runs, N].
 
     drawn : for each run the indices it drew. accuracies : for each run the accuracy of each class, [classes].
-    A sample that no run drew gets the mean over all runs.
 
     >>> import torch
+    >>> from bilp_core.indicators import over_trials
     >>> from bilp_core.indicators.monte_carlo import utilities
-    >>> drawn = [torch.tensor([0, 3]), torch.tensor([0, 1])]
+    >>> drawn = [torch.tensor([0, 3]), torch.tensor([1, 3])]
     >>> accuracies = [torch.tensor([0.5, 0.25]), torch.tensor([1.0, 0.75])]
-    >>> utilities(drawn, accuracies, labels=torch.tensor([0, 0, 0, 1, 1])).tolist()
-    [0.75, 1.0, 0.75, 0.25, 0.5]
+    >>> labels = torch.tensor([0, 0, 0, 1, 1])
+    >>> rows = utilities(drawn, accuracies, labels)
+    >>> rows.tolist()
+    [[0.5, nan, nan, 0.25, nan], [nan, 1.0, nan, 0.75, nan]]
+    >>> over_trials(rows, labels)[0].tolist()  # what no run drew has the mean of its class over all runs
+    [0.5, 1.0, 0.75, 0.5, 0.5]
     """
-    total = torch.zeros(len(labels), dtype=torch.float64)
-    times = torch.zeros(len(labels))
-    for indices, accuracy in zip(drawn, accuracies, strict=True):
-        total[indices] += accuracy.double()[labels[indices]]
-        times[indices] += 1
-    mean = torch.stack(list(accuracies)).double().mean(0)[labels]
-    return torch.where(times > 0, total / times.clamp(min=1), mean)
+    rows = torch.full((len(drawn), len(labels)), float("nan"), dtype=torch.float64)
+    for row, indices, accuracy in zip(rows, drawn, accuracies, strict=True):
+        row[indices] = accuracy.double()[labels[indices]]
+    return rows
 
 
 def class_accuracies(
@@ -131,7 +132,7 @@ def compute(
         found = finished.get(run)
         if found is None:
             found = {"accuracy": class_accuracies(data, drawn[-1], own, **work)}
-            finished.put(run, found)
+            finished.put({run: found})
         accuracies.append(found["accuracy"])
         if progress:
             progress(run + 1, runs, f"accuracy {100 * float(accuracies[-1].mean()):.1f} %")
@@ -158,5 +159,6 @@ INDICATOR = Indicator(
     "1 - utility: accuracy of what is distilled from random subsets with the sample (preview code; slow)",
     compute,
     options,
-    parts=True,
+    trials="runs",
+    partial=True,
 )

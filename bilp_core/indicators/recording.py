@@ -20,7 +20,7 @@ from ..data.images import ImageData
 from ..errors import InputError
 from ..nets.ensemble import Ensemble
 from ..nets.memory import fitting
-from ..nets.probe import Probe, probe_options
+from ..nets.probe import Probe, probe_for, probe_options
 from ..nets.training import fit
 from ..utils.progress import Report
 from ..utils.seeds import seeds
@@ -167,7 +167,7 @@ def record(
             continue
         for place, k in enumerate(group):
             done[k] = {name: values[place] for name, values in found.items()}
-            finished.put(k, done[k])
+        finished.put({k: done[k] for k in group})
     finished.learned = float(torch.stack([done[k][LEARNED] for k in range(probe.trials)]).mean())
     return {name: torch.stack([done[k][name] for k in range(probe.trials)]) for name in watches}
 
@@ -177,7 +177,9 @@ def _train(
 ) -> dict[str, Tensor]:
     """`record` for one group of trials: [K, N] for each watch."""
     area = data.shape[1] * data.shape[2]
-    positions = probe.trials * probe.epochs * len(data) * area  # of all groups: they share what is compiled
+    # of all groups, which share what is compiled; of the usual number of trials, so that a trial's numbers do not
+    # depend on how many are asked for
+    positions = probe_for(data).trials * probe.epochs * len(data) * area
     ensemble = Ensemble(
         probe.network, data.shape, data.num_classes, seeds, data.device,
         batch=probe.batch, positions=positions, mixed=True,
@@ -270,7 +272,7 @@ def recorded(
 
     def compute(data: ImageData, seed: int, progress: Report | None, finished: Finished, **settings: Any) -> Tensor:
         probe, watching = indicator.plan(settings)
-        return record(data, probe, seed, {"": watching}, progress, finished)[""].double().mean(0)
+        return record(data, probe, seed, {"": watching}, progress, finished)[""]
 
-    indicator = Recorded(summary, compute, defaults, {"together": 0}, choices or {}, parts=True, watch=watch)
+    indicator = Recorded(summary, compute, defaults, {"together": 0}, choices or {}, trials="trials", watch=watch)
     return indicator

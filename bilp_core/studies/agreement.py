@@ -7,46 +7,10 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..indicators.loss import empirical_loss
+from ..indicators import empirical_loss, rank_correlation
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def rank_correlation(first: Tensor, second: Tensor, labels: Tensor) -> float:
-    """Spearman's rank correlation of two scores [N] inside each class, averaged over the samples.
-
-    Ranks are class-wise since pruning is: that one class is harder than another says nothing about who stays.
-    A class whose scores are all equal, or that has one sample, has no ranking and is left out.
-    Raises InputError when no class is left, or a score is not finite.
-    Source: ours; the main paper, Sec. 5.5, asks how many epochs and trials are enough.
-
-    >>> import torch
-    >>> from bilp_core.studies.agreement import rank_correlation
-    >>> labels = torch.tensor([0, 0, 0, 1, 1, 1])
-    >>> scores = torch.tensor([1.0, 2.0, 3.0, 30.0, 20.0, 10.0])
-    >>> round(rank_correlation(scores, scores + 100 * labels, labels), 3)
-    1.0
-    >>> round(rank_correlation(scores, torch.arange(6.0), labels), 3)  # the same in one class, reversed in the other
-    0.0
-    """
-    from scipy.stats import spearmanr
-
-    if not (first.shape == second.shape == labels.shape and first.ndim == 1):
-        raise InputError(
-            f"scores {list(first.shape)}, {list(second.shape)} and labels {list(labels.shape)}: must all be [N]"
-        )
-    if not (torch.isfinite(first).all() and torch.isfinite(second).all()):
-        raise InputError("a score is not finite: it has no rank")
-    total, count = 0.0, 0
-    for c in labels.unique():
-        one, other = first[labels == c].double(), second[labels == c].double()
-        if all(len(values.unique()) > 1 for values in (one, other)):
-            total += float(spearmanr(one.numpy(), other.numpy()).statistic) * len(one)
-            count += len(one)
-    if not count:
-        raise InputError("no class has two different scores to rank")
-    return total / count
 
 
 def check_fewer(most_trials: int, most_epochs: int, trials: Sequence[int], epochs: Sequence[int]) -> None:

@@ -17,6 +17,7 @@ from .store import Store
 # What can be made again: these go when they are old or large.
 KINDS = {
     "unfinished": "states of jobs that were stopped, and go on from there",
+    "scoring": "trials of indicators, from which more trials go on",
     "decoded": "folders of images and named data sets, as arrays",
     "digests": "checksums of the files of folders, so that only changed ones are read again",
     "experts": "first stages in the store (MTT's expert trajectories)",
@@ -75,6 +76,8 @@ def _paths(kind: str) -> Iterator[Path]:
     match kind:
         case "unfinished":
             folders = [cache / "unfinished", store.unfinished]
+        case "scoring":
+            folders = [cache / "scoring", store.scoring]
         case "decoded":
             folders = [cache, data_root() / CACHE]
         case "digests":

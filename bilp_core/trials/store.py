@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """A folder: records/<key>.json, scores/<key>.npz, experts/<key>/, synthetic/<key>.safetensors.
+    """A folder: records/<key>.json, scores/<key>.npz, scoring/<key>/, experts/<key>/, synthetic/<key>.safetensors.
 
     $BILP_STORE or "records".
 
@@ -58,6 +58,11 @@ class Store:
         """Where jobs that were stopped left what they had."""
         return self.path / "unfinished"
 
+    @property
+    def scoring(self) -> Path:
+        """Where the trials of indicators are kept, from which scores of more trials go on."""
+        return self.path / "scoring"
+
     def get(self, trial: Trial) -> dict[str, Any] | None:
         """The record of a trial, None if there is none, or if it lacks the curves that the trial asks for.
 
@@ -90,12 +95,22 @@ class Store:
         found = self._scores(key)
         return float(found["seconds"]) if found else 0.0
 
-    def put_scores(self, key: str, scores: np.ndarray, labels: np.ndarray, seconds: float) -> None:
-        """Write scores and labels, each [N], and the seconds that the scores took, whole or not at all."""
+    def score_spread(self, key: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Spread and number of the trials of each sample, each [N]; None where there are none, as in older files."""
+        found = self._scores(key)
+        return (found["spread"], found["count"]) if found and {"spread", "count"} <= found.keys() else None
+
+    def put_scores(
+        self, key: str, scores: np.ndarray, labels: np.ndarray, seconds: float,
+        spread: np.ndarray | None = None, count: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        """Write scores and labels, each [N], the seconds that the scores took and, of an indicator with trials, their
+        spread and number, each [N]; whole or not at all."""
         import numpy as np
 
+        more: dict[str, Any] = {} if spread is None or count is None else {"spread": spread, "count": count}
         with atomic(self.scores_path(key)) as path:
-            np.savez(path, scores=scores, labels=labels, seconds=np.array(seconds))
+            np.savez(path, scores=scores, labels=labels, seconds=np.array(seconds), **more)
 
     def _scores(self, key: str) -> dict[str, np.ndarray] | None:
         import zipfile
@@ -106,7 +121,7 @@ class Store:
         try:
             # opened here, since NumPy does not close a damaged file
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                return {name: file[name] for name in ("scores", "labels", "seconds")}
+                return {name: file[name] for name in {"scores", "labels", "seconds", *file}}
         except FileNotFoundError:
             return None
         except (EOFError, KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:

@@ -22,7 +22,7 @@ from ..distillers.method import Distiller
 from ..errors import InputError
 from ..evaluation.accuracies import evaluate
 from ..evaluation.protocols import protocol
-from ..indicators import resolve, score, timed_score
+from ..indicators import resolve, score, scored
 from ..nets.networks import evaluation_spec, network
 from ..pruning.adaptive import Adaptive
 from ..pruning.classwise import keep, removed, stratum
@@ -97,11 +97,11 @@ def compute_scores(trial: Trial, where: str) -> None:
     if store.scores(trial.score_key) is not None:  # another process was quicker
         return
     train = _data(trial).train.to(device())
-    with Unfinished(store.unfinished) as unfinished:
-        scores, seconds = timed_score(
-            train, trial.criterion, progress=engines.report, unfinished=unfinished, **trial.score
-        )
-        store.put_scores(trial.score_key, scores.numpy(), train.labels.cpu().numpy(), seconds)
+    kept = Unfinished(store.scoring)  # and not cleared: scores of more trials go on from there
+    found = scored(train, trial.criterion, progress=engines.report, unfinished=kept, **trial.score)
+    of_trials = {name: values.numpy() for name, values in found.of_trials().items()}
+    labels = train.labels.cpu().numpy()
+    store.put_scores(trial.score_key, found.values.numpy(), labels, found.seconds, **of_trials)
 
 
 def kept_indices(trial: Trial, train: ImageData, store: Store) -> Tensor:
@@ -213,7 +213,7 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
         made, test, network=judge, protocol=recipe, repeats=trial.repeats, seed=trial.seed, progress=_part(1, 2)
     )
     end = time.perf_counter()
-    scored = store.score_seconds(trial.score_key) if trial.scored else 0.0
+    scoring = store.score_seconds(trial.score_key) if trial.scored else 0.0
     record = {
         **asdict(trial),
         "key": trial.key,
@@ -225,7 +225,7 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
         "accuracies": accuracies.values,
         "seconds": round(end - start, 3),
         "timing": {
-            "score": round(scored, 3),
+            "score": round(scoring, 3),
             "stage": made.meta.get("stage_seconds", 0.0),
             "distil": made.meta["seconds"],
             "evaluate": round(end - halfway, 3),

@@ -57,6 +57,28 @@ def test_score_prune_distill_evaluate(here, capsys):
     assert json.loads(capsys.readouterr().out)["std"] == 0
 
 
+def test_score_until_halves_agree(here, capsys):
+    probe = ["--set", "epochs=3", "batch=64", "lr=0.03", "network=convnet:depth=1,width=4"]
+
+    def score(*words):
+        assert main(["score", "digits", *probe, *words, "--out", "s.npz"]) == 0
+        with np.load("s.npz", allow_pickle=False) as file:
+            return {name: file[name] for name in file}, json.loads(str(file["about"])), capsys.readouterr()
+
+    found, about, said = score("trials=6", "--until", "0.2")
+    assert about["options"]["trials"] == 2
+    assert set(found["count"].tolist()) == {2}
+    assert found["spread"].min() >= 0
+    assert re.search(r"two halves of its 2 trials agree by 0\.\d\d\d .* with as many new ones by about 0\.", said.out)
+    assert "warning" not in said.err
+    found, about, said = score("trials=4", "--until", "0.999")
+    assert about["options"]["trials"] == 4
+    assert "4 trials, the most there were to be, do not reach 0.999 between halves; --set trials=8 goes on" in said.err
+    assert len(list((here / "cache/scoring").rglob("*.safetensors"))) == 4  # the first two went on
+    assert main(["score", "digits", "--indicator", "random", "--until", "0.9", "--out", "s.npz"]) == 2
+    assert "until = 0.9: indicator 'random' has no trials" in capsys.readouterr().err
+
+
 def test_the_same_seed_writes_the_same_set(here):
     for name in ("a", "b"):
         assert (

@@ -123,11 +123,11 @@ def test_another_process_clears_the_job(tmp_path, monkeypatch):
         save(tensors, path)
 
     monkeypatch.setattr(safetensors.torch, "save_file", late)
-    parts.put(0, {"a": torch.ones(2)})
-    assert parts.get(0) is None
+    parts.put({0: {"a": torch.ones(2)}})
+    assert not tmp_path.joinpath(parts.key).exists()
     monkeypatch.setattr(safetensors.torch, "save_file", lambda tensors, path: None)  # no file, though there is a folder
     with pytest.raises(FileNotFoundError):
-        parts.put(0, {"a": torch.ones(2)})
+        parts.put({0: {"a": torch.ones(2)}})
 
 
 def test_a_damaged_part_is_made_again(tmp_path, trained):
@@ -142,5 +142,6 @@ def test_a_damaged_part_is_made_again(tmp_path, trained):
 
 def test_without_a_place_nothing_is_kept():
     parts = Finished()
-    parts.put(0, {"a": torch.ones(2)})
-    assert parts.get(0) is None
+    parts.put({0: {"a": torch.ones(2)}})
+    assert parts.get(0) is not None  # in memory
+    assert Finished().get(0) is None

@@ -3,7 +3,7 @@ import torch
 
 from bilp_core.data import ImageData, whitening
 from bilp_core.errors import InputError
-from bilp_core.indicators import monte_carlo, score
+from bilp_core.indicators import monte_carlo, over_trials, score
 from bilp_core.indicators.monte_carlo import draw, utilities
 from bilp_core.synthetic import SyntheticSet
 from bilp_core.utils.files import Unfinished
@@ -17,8 +17,13 @@ def test_utilities_by_hand():
     labels = torch.tensor([0, 0, 0, 1, 1])
     drawn = [torch.tensor([0, 3]), torch.tensor([1, 3]), torch.tensor([0, 3])]
     accuracies = [torch.tensor([0.9, 0.2]), torch.tensor([0.5, 0.4]), torch.tensor([0.7, 0.6])]
+    rows = utilities(drawn, accuracies, labels)
+    assert rows.isnan().tolist() == [[0, 1, 1, 0, 1], [1, 0, 1, 0, 1], [0, 1, 1, 0, 1]]
+    mean, spread, count = over_trials(rows, labels)
     expected = [0.8, 0.5, 0.7, 0.4, 0.4]  # 2 and 4 were never drawn: the mean of their class
-    torch.testing.assert_close(utilities(drawn, accuracies, labels).float(), torch.tensor(expected))
+    torch.testing.assert_close(mean.float(), torch.tensor(expected))
+    torch.testing.assert_close(spread[[0, 3]].float(), torch.tensor([0.02**0.5, 0.2]))
+    assert count.tolist() == [2, 1, 0, 3, 0]
 
 
 def test_a_class_is_drawn_part_by_part():

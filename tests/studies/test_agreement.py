@@ -5,8 +5,8 @@ import torch
 from scipy.stats import spearmanr
 
 from bilp_core.errors import InputError
-from bilp_core.indicators.loss import empirical_loss
-from bilp_core.studies.agreement import agreement, rank_correlation
+from bilp_core.indicators import empirical_loss, rank_correlation
+from bilp_core.studies.agreement import agreement
 
 LABELS = torch.tensor([0] * 4 + [1] * 6)
 

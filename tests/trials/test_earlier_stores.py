@@ -24,6 +24,8 @@ def test_its_records_and_scores_are_found(trial):
     assert record["commit"] == "c6261ab124"
     scores, labels = Store(STORE).scores(trial.score_key)
     assert len(scores) == len(labels) == len(load("digits").train)
+    assert Store(STORE).score_seconds(trial.score_key) > 0
+    assert Store(STORE).score_spread(trial.score_key) is None  # nobody kept it then
 
 
 def test_nothing_is_run_again(tmp_path):

@@ -22,6 +22,8 @@ def here(tmp_path, monkeypatch):
     for name, count in {
         "cache/unfinished/distillation-1.pt": 1000,
         "records/unfinished/abc/0.safetensors": 1000,
+        "cache/scoring/abc/0.safetensors": 100,
+        "records/scoring/abc/0.safetensors": 100,
         "cache/0123456789abcdef/train_images.npy": 5_000_000,
         "cache/0123456789abcdef/about.json": 2,
         "data/.bilp-cache/fedcba9876543210/about.json": 2,
@@ -50,7 +52,7 @@ def test_what_there_is(here):
         "cache/0123456789abcdef",
         "data/.bilp-cache/fedcba9876543210",
     }
-    assert {kind for kind, _ in found} == {"unfinished", "decoded", "digests", "experts"}
+    assert {kind for kind, _ in found} == {"unfinished", "scoring", "decoded", "digests", "experts"}
     item = kept()[0]
     assert item.size == 1000
     assert 39 * DAY < item.age < 41 * DAY
@@ -61,7 +63,15 @@ def test_what_there_is(here):
 def test_it_is_shown(here, capsys):
     assert main(["cache"]) == 0
     shown = capsys.readouterr().out
-    for words in ("unfinished: 2, 2 kB", "40 days", "decoded: 2, 5 MB", "experts: 1", "records: 1", "synthetic: 1"):
+    for words in (
+        "unfinished: 2, 2 kB",
+        "40 days",
+        "scoring: 2",
+        "decoded: 2, 5 MB",
+        "experts: 1",
+        "records: 1",
+        "synthetic: 1",
+    ):
         assert words in shown
 
 
@@ -70,6 +80,7 @@ def test_it_is_shown(here, capsys):
     [
         (["--older", "30d"], {"cache/unfinished/distillation-1.pt"}),
         (["--larger", "1MB"], {"cache/0123456789abcdef/train_images.npy", "cache/0123456789abcdef/about.json"}),
+        (["--kind", "scoring"], {"cache/scoring/abc/0.safetensors", "records/scoring/abc/0.safetensors"}),
         (["--kind", "experts"], {"records/experts/k/expert-0000.safetensors"}),
         (["--kind", "unfinished", "decoded", "--older", "50d"], set()),
         (["--kind", "records"], {"records/records/1.json"}),

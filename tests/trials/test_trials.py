@@ -179,8 +179,8 @@ def test_what_trials_share_is_made_once(tmp_path, monkeypatch):
     from bilp_core import distillers
 
     calls = []
-    score, make = work.timed_score, distillers.distill
-    monkeypatch.setattr(work, "timed_score", lambda *a, **k: calls.append("score") or score(*a, **k))
+    score, make = work.scored, distillers.distill
+    monkeypatch.setattr(work, "scored", lambda *a, **k: calls.append("score") or score(*a, **k))
     monkeypatch.setattr(distillers, "distill", lambda *a, **k: calls.append("distil") or make(*a, **k))
     todo = grid(**TINY, criterion="loss", ratio=[0.5, 0.9], score={"trials": 1, "epochs": 1}, evaluate_on=[None, "mlp"])
     frame = run(todo, tmp_path, InlineEngine())
@@ -197,11 +197,30 @@ def test_what_trials_share_is_made_once(tmp_path, monkeypatch):
     assert resolved["score"]["sigma"] == 3.0
 
 
+def test_scores_of_more_trials_go_on_from_stored_ones(tmp_path, monkeypatch):
+    from bilp_core.data import load
+    from bilp_core.indicators import recording, scored
+
+    sizes, train = [], recording._train
+    monkeypatch.setattr(recording, "_train", lambda *args: sizes.append(len(args[2])) or train(*args))
+    store, probe = Store(tmp_path), {"epochs": 1, "network": "mlp"}
+    few, many = (Trial(**TINY, criterion="loss", score={"trials": n, **probe}, ratio=0.5) for n in (1, 3))
+    for trial in (few, many):
+        work.compute_scores(trial, str(tmp_path))
+    assert sum(sizes) == 3
+    found = scored(load("digits").train, "loss", trials=3, **probe)
+    spread, count = store.score_spread(many.score_key)
+    np.testing.assert_array_equal(store.scores(many.score_key)[0], found.values.numpy())
+    np.testing.assert_array_equal(spread, found.spread.numpy())
+    assert set(count.tolist()) == {3}
+    assert np.isnan(store.score_spread(few.score_key)[0]).all()
+
+
 def test_trials_fail_with_the_scores_they_rest_on(tmp_path, monkeypatch):
     def diverge(*_, **__):
         raise FloatingPointError("the probe diverged")
 
-    monkeypatch.setattr(work, "timed_score", diverge)
+    monkeypatch.setattr(work, "scored", diverge)
     todo = grid(**TINY, criterion="loss", score={"trials": 1, "epochs": 1}, ratio=[0.0, 0.5, 0.9])
     with pytest.warns(UserWarning, match=r"2 of 3 trials failed(.|\n)*ratio=0.5(.|\n)*the probe diverged"):
         frame = run(todo, tmp_path, InlineEngine(), allow_failures=True)
