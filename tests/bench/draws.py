@@ -23,7 +23,7 @@ from bilp_core.studies.overlap import mean_percentile
 from bilp_core.trials import Store, Trial
 from bilp_core.trials.work import kept_indices
 
-AGES = (1, 3, 10, 30)  # epochs that the network has trained
+AGES = (1, 2, 5, 15)  # epochs that the network has trained
 COLUMNS = ["device", "date", "versions", "commit", "seed", "key"]
 
 
