@@ -43,7 +43,7 @@ serve:  ## show the rendered book on localhost:8000 (PORT=8000), this machine on
 	$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/$(PRESET)/_build/html
 
 test: book  ## all tests, side by side, and the lines they reach; some look at the book, which is built first
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term:skip-covered
 
 oldest:  ## the library's tests with the oldest packages that pyproject.toml allows (needs uv)
 	$(if $(UV),,$(error 'make oldest' needs uv))

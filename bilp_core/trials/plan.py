@@ -62,6 +62,15 @@ class Plan:
     kinds : a row for each kind of work that is left: work ("score" or "trial"), what (the settings that tell it from
             the others), count, seconds (of one; NaN where it was not timed).
     slots : jobs side by side. memory : bytes, the most that a job held while it was timed. disk : bytes of the sets.
+
+    >>> import pandas as pd
+    >>> from bilp_core.trials import Plan
+    >>> kinds = pd.DataFrame([("trial", "ratio=0.5", 6, 90.0)], columns=["work", "what", "count", "seconds"])
+    >>> print(Plan(kinds, total=8, stored=2, slots=2, memory=1.2e9, disk=2e6))
+    8 trials, 2 of them stored
+      trial ratio=0.5: 6 to do, 1 min 30 s each
+    in all about 4 min 30 s, 2 at a time on this machine; memory of a job at least 1.2 GB, sets on disk 2.0 MB
+    (from a few timed steps of each kind; other work on the machine makes it more)
     """
 
     kinds: pd.DataFrame

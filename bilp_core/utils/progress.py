@@ -11,7 +11,12 @@ Report = Callable[[int, int, str], None]  # (done, total, note)
 
 
 def patience(progress: Report | None) -> float:
-    """Seconds after which slow work reports although no round number is reached; infinite if nobody listens."""
+    """Seconds after which slow work reports although no round number is reached; infinite if nobody listens.
+
+    >>> from bilp_core.utils.progress import Stopwatch, patience
+    >>> patience(None), patience(print), patience(Stopwatch())
+    (inf, 5.0, 0.0)
+    """
     return math.inf if progress is None else getattr(progress, "patience", FIRST)
 
 
@@ -105,7 +110,16 @@ class Progress:
 
 
 class Enough(Exception):
-    """Raised by a `Stopwatch` to end work whose pace is known."""
+    """Raised by a `Stopwatch` to end work whose pace is known.
+
+    >>> from bilp_core.utils.progress import Enough, Stopwatch
+    >>> watch = Stopwatch(steps=0, seconds=0.0)
+    >>> try:
+    ...     watch(1, 10)
+    ... except Enough:
+    ...     print("one step was enough")
+    one step was enough
+    """
 
 
 class Stopwatch:
