@@ -6,9 +6,15 @@ from typing import Any
 
 from .. import __version__
 from ..utils.options import parse
-from . import book, cache, library
+from . import book, cache, comparing, library
 
-PRINT = (library.data_list, library.data_check, library.methods, cache.show)  # commands that do nothing else
+PRINT = (
+    library.data_list,
+    library.data_check,
+    library.methods,
+    comparing.compare,
+    cache.show,
+)  # commands that do nothing else
 
 
 def _add_reading(made: argparse.ArgumentParser) -> None:
@@ -109,6 +115,22 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--list", metavar="FILE", help="write the file names that stay, one a line")
     sub.add_argument("--list-removed", metavar="FILE", help="write the file names that go, one a line")
     sub.add_argument("--trust-indices", action="store_true", help="take plain scores that do not say what they are of")
+
+    sub = command("compare", comparing.compare, "do two files of scores rank the same samples alike?")
+    sub.add_argument("first", metavar="A", help="scores: .npz of `bilp score`, .npy, or .json, a list (a list a class)")
+    sub.add_argument("second", metavar="B", help="scores of the same samples in the same order")
+    sub.add_argument("--data", metavar="DATA", help="whose samples these are, where no file says their classes")
+    _add_reading(sub)
+    sub.add_argument(
+        "--shares", nargs="+", type=_number(float), default=[0.01, 0.1, 0.4], metavar="SHARE",
+        help="kept of each class, to see how much both keep (0.01 0.1 0.4)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--drop", nargs="+", default=["largest"], metavar="END",
+        help="which scores go, largest or smallest; two words: of A and of B (largest)",
+    )  # fmt: skip
+    sub.add_argument("--json", metavar="FILE", help="write the report as JSON (- for standard output)")
+    sub.add_argument("--figure", metavar="FILE.png", help="rank against rank, and what both keep, as a picture")
 
     sub = command("distill", library.distill, "distil the training images into a few", source, seed, options)
     sub.add_argument("--method", default="dc", metavar="NAME", help="see `bilp methods` (dc)")

@@ -1,16 +1,25 @@
 """How much two selections have in common, class by class."""
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-import matplotlib.pyplot as plt
-import pandas as pd
-import seaborn as sns
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import torch
-from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
 from ..errors import InputError
-from ..report.figures import style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+def _by_class(first: Tensor, second: Tensor, labels: Tensor) -> list[tuple[int, Tensor, Tensor]]:
+    """Each class, and which of its samples either selection has."""
+    masks = [torch.zeros(len(labels), dtype=torch.bool).index_fill(0, kept.cpu(), True) for kept in (first, second)]
+    labels = labels.cpu()
+    return [(c, *(mask[labels == c] for mask in masks)) for c in labels.unique().tolist()]
 
 
 def jaccard(first: Tensor, second: Tensor, labels: Tensor) -> float:
@@ -25,15 +34,33 @@ def jaccard(first: Tensor, second: Tensor, labels: Tensor) -> float:
     >>> overlap.jaccard(torch.tensor([0, 1, 3]), torch.tensor([0, 2, 3]), labels)  # 1/3 and 1/1
     0.6666666666666666
     """
-    masks = [torch.zeros(len(labels), dtype=torch.bool).index_fill(0, kept.cpu(), True) for kept in (first, second)]
-    labels = labels.cpu()
     shares = []
-    for c in labels.unique():
-        one, other = (mask[labels == c] for mask in masks)
+    for c, one, other in _by_class(first, second, labels):
         either = int((one | other).sum())
         if not either:
-            raise InputError(f"neither selection has a sample of class {int(c)}")
+            raise InputError(f"neither selection has a sample of class {c}")
         shares.append(int((one & other).sum()) / either)
+    return sum(shares) / len(shares)
+
+
+def common(first: Tensor, second: Tensor, labels: Tensor) -> float:
+    """Of what the first selection has of a class, the share that the second has too; the mean over classes.
+
+    first, second : indices that are kept, int64; labels : int64 [N], of all samples. By chance it is the share of the
+    class that the second has.
+    Raises InputError where the first has no sample of some class.
+
+    >>> import torch
+    >>> from bilp_core.studies import overlap
+    >>> labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    >>> overlap.common(torch.tensor([0, 1, 3]), torch.tensor([0, 2, 3]), labels)  # 1/2 and 1/1
+    0.75
+    """
+    shares = []
+    for c, one, other in _by_class(first, second, labels):
+        if not one.any():
+            raise InputError(f"the first selection has no sample of class {c}")
+        shares.append(float(other[one].double().mean()))
     return sum(shares) / len(shares)
 
 
@@ -60,8 +87,28 @@ def overlaps(selections: Mapping[str, Tensor], labels: Tensor) -> pd.DataFrame:
     >>> overlap.overlaps(selections, torch.tensor([0, 0, 0])).round(2).values.tolist()
     [[1.0, 0.33], [0.33, 1.0]]
     """
+    import pandas as pd
+
     rows = [[jaccard(one, other, labels) for other in selections.values()] for one in selections.values()]
     return pd.DataFrame(rows, index=list(selections), columns=list(selections))
+
+
+def percentiles(scores: Tensor, labels: Tensor) -> Tensor:
+    """Where each sample lies in its class: float32 [N], above 0 for the smallest score and below 100 for the largest.
+
+    scores : [N]; labels : int64 [N]. Of equal scores the smaller index comes first.
+
+    >>> import torch
+    >>> from bilp_core.studies import overlap
+    >>> overlap.percentiles(torch.tensor([3.0, 9.0, 5.0, 7.0]), torch.tensor([0, 0, 1, 1])).tolist()
+    [25.0, 75.0, 25.0, 75.0]
+    """
+    labels, places = labels.cpu(), torch.empty(len(labels))
+    for c in labels.unique():
+        members = (labels == c).nonzero().flatten()
+        order = torch.argsort(scores.cpu()[members], stable=True)
+        places[members[order]] = 100 * (torch.arange(len(members)) + 0.5) / len(members)
+    return places
 
 
 def mean_percentile(kept: Tensor, scores: Tensor, labels: Tensor) -> float:
@@ -76,12 +123,7 @@ def mean_percentile(kept: Tensor, scores: Tensor, labels: Tensor) -> float:
     >>> overlap.mean_percentile(torch.tensor([0, 1]), scores, labels)  # the middles of the lower two quarters
     25.0
     """
-    kept, labels, places = kept.cpu(), labels.cpu(), torch.empty(len(labels))
-    for c in labels.unique():
-        members = (labels == c).nonzero().flatten()
-        order = torch.argsort(scores.cpu()[members], stable=True)
-        places[members[order]] = 100 * (torch.arange(len(members)) + 0.5) / len(members)
-    return float(places[kept].mean())
+    return float(percentiles(scores, labels)[kept.cpu()].mean())
 
 
 def order_lost(kept: Tensor, labels: Tensor, rng: Generator) -> Tensor:
@@ -119,6 +161,11 @@ def heatmap(table: pd.DataFrame) -> Figure:
     ['1.00', '0.25', '0.25', '1.00']
     >>> plt.close(figure)
     """
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    from ..report.figures import style
+
     style()
     side = 1.6 + 0.46 * len(table)
     figure, axis = plt.subplots(figsize=(min(7.2, side + 0.6), min(6.6, side)))
