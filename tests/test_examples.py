@@ -25,8 +25,9 @@ FILES = [
     "bilp_core.nets.borrowed", "bilp_core.nets.classic", "bilp_core.nets.convnet", "bilp_core.nets.mixing",
     "bilp_core.nets.recipe", "bilp_core.nets.residual", "bilp_core.pruning.inner", "bilp_core.pruning.ite",
     "bilp_core.studies.agreement", "bilp_core.studies.comparing", "bilp_core.studies.ite_figures",
-    "bilp_core.studies.ite_variants", "bilp_core.studies.overfitting", "bilp_core.studies.overlap",
-    "bilp_core.studies.score_files", "bilp_core.studies.students", "bilp_core.studies.trajectories",
+    "bilp_core.studies.ite_variants", "bilp_core.studies.mislabelled", "bilp_core.studies.overfitting",
+    "bilp_core.studies.overlap", "bilp_core.studies.rankings", "bilp_core.studies.score_files",
+    "bilp_core.studies.students", "bilp_core.studies.trajectories",
     "bilp_core.utils.arrays", "bilp_core.utils.files", "bilp_core.utils.options", "bilp_core.utils.paths",
     "bilp_core.utils.printing", "bilp_core.utils.progress", "bilp_core.utils.seeds",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from ..trials.trial import Trial
 from ..utils.paths import root
 
 # Files that lie beside the records, but are none; curves/ holds loss curves.
-MEASUREMENTS = ("bench", "draws", "ite", "selection")
+MEASUREMENTS = ("bench", "draws", "ite", "rankings", "selection")
 
 
 def published(name: str | list[str] | None = None, /, **where: Any) -> pd.DataFrame:
@@ -62,7 +62,8 @@ def committed(**where: Any) -> pd.DataFrame:
 def measurements(name: str) -> pd.DataFrame:
     """What we committed as `book/results/{name}.csv`, empty where that was not run yet; names: `MEASUREMENTS`.
 
-    bench : timings. draws : random draws, and coresets from networks of several ages. ite : ranking errors of the ITE's variants. selection : what coresets take at full size.
+    bench : timings. draws : random draws, and coresets from networks of several ages. ite : ranking errors of the
+    ITE's variants. rankings : how far trials of several kinds rank alike. selection : what coresets take at full size.
     Raises InputError for another name.
 
     >>> from bilp_core import report

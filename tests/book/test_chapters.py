@@ -39,6 +39,11 @@ SHORTEST = {
         "evaluation": {"epochs": 2, "test_every": 2},
     },
     "strata": {"network": NET, "feature_network": NET, "shown": 1, "iterations": 2, "score": SCORE, **JUDGED},
+    "rankings": {
+        "score": {**SCORE, "trials": 2}, "early": 1, "other_network": "mlp", "mixed": False, "shares": [0.1],
+        "splits": 1, "indicators": ["random"], "removed_by": ["random"], "removals": [0.5], "own": {},
+        "retrained": 1, "repeats": 1,
+    },
     "bilp": {"network": NET, "methods": ONCE, "score": SCORE, **JUDGED},
 }  # fmt: skip
 # What else there may be one of, in place of the above.
@@ -50,6 +55,7 @@ OTHERS = [
     ("coresets", {"main": ["craig"], "compared": 2 / 3}),
     ("coresets", {"main": ["loss"], "others": ["random"], "fewer": {"trials": [1], "epochs": [1, 2]}}),
     ("overfitting", {"criterion": "random", "ratios": [1 / 3]}),
+    ("rankings", {"mixed": True, "indicators": ["loss", "el2n"], "removed_by": ["el2n", "loss"], "shares": [0.5]}),
     ("ite", {"lazies": [1], "beta": 0.01}),
     ("bilp", {"ipcs": [2], "settings": {2: {"alpha": 0.0, "beta": 0.3, "lazy": 1}}}),
 ]  # fmt: skip
@@ -60,6 +66,7 @@ NEEDED = [
     ("ite", "lazies"), ("redundancy", "ipcs"), ("redundancy", "inits"), ("redundancy", "networks"),
     ("redundancy", "criteria"), ("redundancy", "ratios"), ("coresets", "ratios"), ("coresets", "main"),
     ("coresets", "fewer"), ("overfitting", "ratios"), ("bilp", "methods"), ("bilp", "ipcs"),
+    ("rankings", "shares"), ("rankings", "indicators"), ("rankings", "removed_by"), ("rankings", "removals"),
 ]  # fmt: skip
 
 
@@ -139,6 +146,9 @@ def test_an_empty_list_is_refused_by_name_before_anything_runs(chapter, name, mo
             "test_every = 0 of the evaluation: must be from 1 to its 2 epochs",
         ),
         ("ite", {"methods": {"mtt": {}}}, "that of 'mtt' is not"),
+        ("rankings", {"score": {"trials": 1}}, "two halves need at least two trials"),
+        ("rankings", {"removed_by": ["loss"]}, "removed_by = .*: loss is not among the indicators"),
+        ("rankings", {"flips": 1.0}, "flips = 1.0 of rankings: shares are above 0 and below 1"),
         ("bilp", {"ipcs": [1, 10]}, "settings = .*: must have alpha, beta and lazy for IPC 10"),
         ("bilp", {"size": 16}, "size = 16: digits has"),
     ],
