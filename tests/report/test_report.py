@@ -117,7 +117,7 @@ def test_committed_is_empty_before_any_run_and_leaves_timings_out(project, grid)
     pd.DataFrame({"variant": ["sketch"]}).to_csv(results / "ite.csv", index=False)
     assert report.measurements("ite")["variant"].tolist() == ["sketch"]
     assert len(report.committed()) == len(grid)
-    with pytest.raises(InputError, match="'speed': must be one of bench, draws, ite, selection"):
+    with pytest.raises(InputError, match="'speed': must be one of bench, draws, ite, rankings, selection"):
         report.measurements("speed")
 
 
