@@ -27,7 +27,10 @@ from .parameters import Values
 from .render import BuildFailed, check_builder, digest, hash_files, render
 
 # Beside its own text and parameters, what a chapter's results depend on.
-INGREDIENTS = ("bilp_core/**/*.py", "book/published/*.csv", "book/results/**/*.csv", "requirements.lock")
+INGREDIENTS = (
+    "bilp_core/**/*.py", "book/published/*.csv", "book/results/**/*.csv", "book/measurements/*.csv",
+    "requirements.lock",
+)  # fmt: skip
 
 
 def build(

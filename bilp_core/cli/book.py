@@ -10,7 +10,7 @@ from ..utils import paths
 NEEDED = ("jupyter_book", "jupytext", "matplotlib", "nbformat", "papermill", "seaborn")  # of the extra `book`
 
 
-def _check() -> None:
+def check() -> None:
     """Chapters are in the clone and not in the package, and what executes them is an extra of it."""
     from .. import engines
 
@@ -20,7 +20,7 @@ def _check() -> None:
     engines.check()
 
 
-def _from_here(data: str) -> str:
+def from_here(data: str) -> str:
     """A folder of images as the user means it, from where they stand or their home: a chapter runs at the root."""
     from ..data.datasets import DATASETS, own_folder
 
@@ -38,13 +38,13 @@ def _plan(names: list[str], preset: str, parameters: dict[str, str]) -> None:
 def run(args: argparse.Namespace) -> None:
     from .. import book, engines
 
-    _check()
+    check()
     parameters = dict(args.parameters or [])
     axes = {name: values for name, *values in args.sweep or []}
     if "data" in parameters:
-        parameters["data"] = _from_here(parameters["data"])
+        parameters["data"] = from_here(parameters["data"])
     if "data" in axes:
-        axes["data"] = [_from_here(data) for data in axes["data"]]
+        axes["data"] = [from_here(data) for data in axes["data"]]
     if len(axes) < len(args.sweep or []) or not all(axes.values()):
         raise InputError("--sweep: write NAME VALUE VALUE ..., each NAME once")
     if args.plan:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
 def book(args: argparse.Namespace) -> None:
     from .. import book, engines
 
-    _check()
+    check()
     if args.plan:
         os.environ.update(engines.for_small_jobs())
         _plan([chapter.name for chapter in book.chapters() if chapter.defaults], args.preset, {})

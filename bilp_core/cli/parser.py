@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import __version__
 from ..utils.options import parse
-from . import book, cache, comparing, library
+from . import book, cache, comparing, library, records
 
 PRINT = (
     library.data_list,
@@ -14,6 +14,7 @@ PRINT = (
     library.methods,
     comparing.compare,
     cache.show,
+    records.show,
 )  # commands that do nothing else
 
 
@@ -185,6 +186,21 @@ def parser() -> argparse.ArgumentParser:
         help="one run for each value, side by side; given twice: for each combination",
     )  # fmt: skip
     sub.add_argument("--plan", action="store_true", help="run nothing: how many trials, and what they will take here")
+    sub = command("records", records.show, "what the store holds; or add it to the committed tables (export)")
+    actions = sub.add_subparsers(metavar="ACTION")
+    sub = command(
+        "export", records.export, "add what is done of a chapter to book/results/<preset>/<chapter>.csv", into=actions
+    )
+    sub.add_argument("chapter", nargs="?", metavar="CHAPTER", help="such as redundancy (all of them)")
+    sub.add_argument("--preset", default="quick", metavar="NAME", help="whose trials: quick, photos or paper (quick)")
+    sub.add_argument(
+        "-p", nargs=2, action="append", dest="parameters", metavar=("NAME", "VALUE"),
+        help="a parameter that the chapter was run with, such as data",
+    )  # fmt: skip
+    sub.add_argument(
+        "--data-name", metavar="NAME", help='how a folder of images is called ("CIFAR-10 (JPEG)"; its own)'
+    )
+    sub.add_argument("--replace", action="store_true", help="let rows of the same settings go that another run gave")
     sub = command("cache", cache.show, "what is kept between runs: how much, how old")
     actions = sub.add_subparsers(metavar="ACTION")
     sub = command("clean", cache.clean, "remove what is old or large, and can be made again", into=actions)

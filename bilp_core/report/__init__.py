@@ -14,6 +14,7 @@ from .origin import provenance, ran_on
 from .reading import MEASUREMENTS, committed, committed_curves, measurements, published
 from .tables import (
     ABSENT,
+    MARK,
     NOT_RUN,
     max_ratio_table,
     one_by_one,
@@ -28,6 +29,7 @@ from .values import differences, mark_comparable, max_ratios, measured, name_ful
 
 __all__ = [
     "ABSENT",
+    "MARK",
     "MEASUREMENTS",
     "NOT_RUN",
     "by_stratum",

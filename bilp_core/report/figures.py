@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import InputError
+from .tables import MARK, MEANS
 
 
 @functools.cache
@@ -77,7 +78,7 @@ def curves(values: pd.DataFrame, line: str = "criterion", panel: Sequence[str] =
 
     values : settings, among them ratio (share removed, a fraction), `line`, `panel`; value, std in per cent.
     line   : the setting with one line each; panel: settings with one panel each.
-    The band is drawn where the panel has a value at ratio 0.
+    The band is drawn where the panel has a value at ratio 0. What is `outdated` has an open marker.
 
     >>> import matplotlib.pyplot as plt
     >>> import pandas as pd
@@ -111,7 +112,7 @@ def curves(values: pd.DataFrame, line: str = "criterion", panel: Sequence[str] =
         axis.minorticks_off()
         names = [value if isinstance(value, str) else f"{name} {value}" for name, value in zip(panel, key, strict=True)]
         axis.set_title(", ".join(names), fontsize="medium")
-    figure.supxlabel("kept share of the real data (%)", fontsize="medium")
+    figure.supxlabel("kept share of the real data (%)" + _note(values), fontsize="medium")
     figure.supylabel("test accuracy (%)", fontsize="medium")
     legend(figure)
     return figure
@@ -141,7 +142,7 @@ def by_stratum(values: pd.DataFrame, line: str, ylabel: str, bands: Mapping[str,
         part = part.sort_values("stratum")
         _errorbar(axis, part["stratum"], part, looks[name], name)
     axis.set_xticks(range(10), [percentiles(k) for k in range(10)])
-    axis.set_xlabel("percentiles of the loss in each class (left: easy, right: hard)")
+    axis.set_xlabel("percentiles of the loss in each class (left: easy, right: hard)" + _note(values))
     axis.set_ylabel(ylabel)
     legend(figure)
     return figure
@@ -174,10 +175,11 @@ def versions(values: pd.DataFrame, order: Sequence[str]) -> Figure:
         if first["std"] > 0:  # not of a single trial
             axis.axvspan(first["value"] - first["std"], first["value"] + first["std"], color="0.9", zorder=0)
         axis.errorbar(rows["value"], range(len(order)), xerr=rows["std"], fmt="o", color=colour, capsize=3)
+        _open(axis, rows["value"], pd.Series(range(len(order)), rows.index), rows, (colour, "o"))
         axis.set_yticks(range(len(order)), order)
         axis.set_title(f"{str(method).upper()}, IPC {ipc}", fontsize="medium")
     axes[0, 0].invert_yaxis()
-    figure.supxlabel("test accuracy (%)", fontsize="medium")
+    figure.supxlabel("test accuracy (%)" + _note(values), fontsize="medium")
     return figure
 
 
@@ -201,6 +203,7 @@ def _band(axis: Axes, row: pd.DataFrame, label: str) -> None:
     if row.empty:
         return
     mean, std = row["value"].iloc[0], row["std"].iloc[0]
+    label += f" {MARK}" if row.get("outdated", pd.Series([False])).iloc[0] else ""
     grey = 0.88 - 0.2 * len(axis.patches)  # a second band is darker
     if std > 0:
         axis.axhspan(mean - std, mean + std, color=str(grey), zorder=0, label=f"{label}, mean ± std")
@@ -210,6 +213,19 @@ def _band(axis: Axes, row: pd.DataFrame, label: str) -> None:
 def _errorbar(axis: Axes, x: pd.Series, values: pd.DataFrame, look: tuple, label: Any) -> None:
     colour, marker = look
     axis.errorbar(x, values["value"], values["std"], color=colour, marker=marker, capsize=3, label=label)
+    _open(axis, x, values["value"], values, look)
+
+
+def _open(axis: Axes, x: pd.Series, y: pd.Series, values: pd.DataFrame, look: tuple) -> None:
+    """Open markers over those of what is outdated."""
+    if "outdated" in values and (old := values["outdated"].astype(bool)).any():
+        colour, marker = look
+        axis.plot(x[old], y[old], marker, markeredgecolor=colour, markerfacecolor="white", zorder=3)
+
+
+def _note(values: pd.DataFrame) -> str:
+    """What open markers mean, as a line of its own; empty where there are none."""
+    return f"\nopen markers, {MARK}: {MEANS}" if "outdated" in values and values["outdated"].any() else ""
 
 
 def legend(figure: Figure) -> None:

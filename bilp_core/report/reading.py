@@ -1,16 +1,19 @@
 """The paper's numbers and our committed ones."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ..errors import InputError
+from ..trials.exporting import outdated
+from ..trials.table import CURVES
 from ..trials.trial import Trial
 from ..utils.paths import root
 
-# Files that lie beside the records, but are none; curves/ holds loss curves.
+# Of other kinds than records: files of book/measurements.
 MEASUREMENTS = ("bench", "draws", "ite", "rankings", "selection")
 
 
@@ -29,7 +32,7 @@ def published(name: str | list[str] | None = None, /, **where: Any) -> pd.DataFr
     >>> found["quantity"].unique().tolist()
     ['max_ratio']
     """
-    frame = _read_all(root() / "book" / "published", skip=())
+    frame = _read_all(root() / "book" / "published", "*.csv")
     if frame.empty:
         raise InputError("book/published holds no CSV file")
     if name is not None:
@@ -41,9 +44,11 @@ def published(name: str | list[str] | None = None, /, **where: Any) -> pd.DataFr
 
 
 def committed(**where: Any) -> pd.DataFrame:
-    """Our records in `book/results/*.csv`, filtered as in `published`; empty where nothing ran yet.
+    """Our records in `book/results/<preset>/<chapter>.csv`, filtered as in `published`; empty where nothing ran yet.
 
-    A setting that did not exist yet when a record was made has the default it then got.
+    Columns are those of `trials.export`; preset ("single" for trials of none) and chapter, to filter by; and outdated:
+    whether the library was revised since in a part that the record rests on (tables mark it). A trial of several
+    chapters is one row. A setting that did not exist yet when a record was made has the default it then got.
     Raises InputError for a column that there is not.
 
     >>> from bilp_core import report
@@ -51,16 +56,21 @@ def committed(**where: Any) -> pd.DataFrame:
     >>> set(found["criterion"]) <= {"random", "loss"}, bool((found["accuracy"] <= 1).all())
     (True, True)
     """
-    records = _read_all(root() / "book" / "results", skip=MEASUREMENTS)
+    records = _read_all(
+        root() / "book" / "results", "*/*.csv", lambda path: {"preset": path.parent.name, "chapter": path.stem}
+    )
+    if not records.empty:
+        records["outdated"] = [outdated(made) for made in records.get("revisions", [None] * len(records))]
     for field in fields(Trial):
         if not records.empty and field.default not in (MISSING, None):
             column = records[field.name] if field.name in records else pd.Series(field.default, records.index)
             records[field.name] = column.where(column.notna(), field.default)
-    return _filter(records, where)
+    chosen = _filter(records, where)
+    return chosen if chosen.empty or "key" not in chosen else chosen.drop_duplicates("key", ignore_index=True)
 
 
 def measurements(name: str) -> pd.DataFrame:
-    """What we committed as `book/results/{name}.csv`, empty where that was not run yet; names: `MEASUREMENTS`.
+    """What we committed as `book/measurements/{name}.csv`, empty where that was not run yet; names: `MEASUREMENTS`.
 
     bench : timings. draws : random draws, and coresets from networks of several ages. ite : ranking errors of the
     ITE's variants. rankings : how far trials of several kinds rank alike. selection : what coresets take at full size.
@@ -72,23 +82,25 @@ def measurements(name: str) -> pd.DataFrame:
     """
     if name not in MEASUREMENTS:
         raise InputError(f"measurements {name!r}: must be one of {', '.join(MEASUREMENTS)}")
-    path = root() / "book" / "results" / f"{name}.csv"
+    path = root() / "book" / "measurements" / f"{name}.csv"
     return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
 def committed_curves() -> pd.DataFrame:
-    """Loss curves of our committed records, `book/results/curves/*.csv`, as `trials.curves` gives them.
+    """Loss curves of our committed records, `book/results/<preset>/curves/<chapter>.csv`, as `trials.curves` gives
+    them. Their `key` is that of a record.
 
     >>> from bilp_core import report
     >>> report.committed_curves().columns.tolist()
     ['key', 'network', 'epoch', 'split', 'loss', 'accuracy']
     """
-    frame = _read_all(root() / "book" / "results" / "curves", skip=())
-    return frame if not frame.empty else pd.DataFrame(columns=["key", "network", "epoch", "split", "loss", "accuracy"])
+    frame = _read_all(root() / "book" / "results", "*/curves/*.csv").reindex(columns=CURVES)
+    return frame.drop_duplicates(["key", "network", "epoch", "split"], ignore_index=True)
 
 
-def _read_all(folder, skip: Iterable[str]) -> pd.DataFrame:
-    frames = [pd.read_csv(path) for path in sorted(folder.glob("*.csv")) if path.stem not in skip]
+def _read_all(folder: Path, pattern: str, where: Callable[[Path], dict[str, str]] | None = None) -> pd.DataFrame:
+    """All tables of a pattern below a folder; `where` gives columns of each."""
+    frames = [pd.read_csv(path).assign(**(where(path) if where else {})) for path in sorted(folder.glob(pattern))]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 

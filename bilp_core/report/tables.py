@@ -11,6 +11,8 @@ from pandas.io.formats.style import Styler
 
 NOT_RUN = "not run yet"
 ABSENT = "–"
+MARK = "†"  # of what is outdated, see `committed`
+MEANS = "of an earlier revision of this library, which may now give another number"
 
 
 def results_table(
@@ -36,11 +38,12 @@ def results_table(
     means = _pivot(values, rows, columns, "value")
     spreads = _pivot(values, rows, columns, "std")
     text = means.combine(spreads, lambda mean, std: pd.Series(map(plus_minus, mean, std), index=mean.index))
+    text += _marks(values, rows, columns)
     underline = None
     if "comparable" in values:
         underline = _pivot(values, rows, columns, "comparable").eq(True)
     rivals = means.groupby(level=list(rows[:-1]), sort=False) if len(rows) > 1 else means.groupby(lambda _: 0)
-    return styled(text, caption, bold=means.eq(rivals.transform("max")), underline=underline)
+    return styled(text, noted(caption, values), bold=means.eq(rivals.transform("max")), underline=underline)
 
 
 def max_ratio_table(
@@ -54,7 +57,8 @@ def max_ratio_table(
     >>> report.max_ratio_table(values, rows=["ipc"]).data.to_dict("index")
     {'1': {'dc': '90%', 'dm': '85%'}, '10': {'dc': '70%', 'dm': '–'}}
     """
-    return styled(_pivot(values, rows, columns, "value").map(_percent), caption)
+    text = _pivot(values, rows, columns, "value").map(_percent) + _marks(values, rows, columns)
+    return styled(text, noted(caption, values))
 
 
 def three_columns(
@@ -87,9 +91,9 @@ def three_columns(
         empty = NOT_RUN if name == "ours at paper scale" else ABSENT
         cells = {}
         for _, row in frame.iterrows():
-            cells[_key(row, on)] = show(row["value"], row["std"])
+            cells[_key(row, on)] = show(row["value"], row["std"]) + mark(row.get("outdated"))
         merged[name] = [cells.get(key if isinstance(key, tuple) else (key,), empty) for key in merged.index]
-    return styled(merged, caption)
+    return styled(merged, noted(caption, *sources.values()))
 
 
 def one_by_one(records: pd.DataFrame, published: pd.DataFrame, caption: str = "") -> Styler:
@@ -114,11 +118,11 @@ def one_by_one(records: pd.DataFrame, published: pd.DataFrame, caption: str = ""
                 "criterion": row["criterion"],
                 "pruning ratio": f"{row['ratio']:.0%}",
                 "published": plus_minus(theirs["value"], theirs["std"]) if theirs else ABSENT,
-                "ours": plus_minus(100 * row["accuracy"], 100 * row["std"]),
+                "ours": plus_minus(100 * row["accuracy"], 100 * row["std"]) + mark(row.get("outdated")),
                 "score": row["score"],
             }
         )
-    return table(pd.DataFrame(rows), caption)
+    return table(pd.DataFrame(rows), noted(caption, records))
 
 
 def percent(value: float, _std: float = np.nan) -> str:
@@ -156,15 +160,49 @@ def over_seeds(count: int) -> str:
 
 
 def table(frame: pd.DataFrame, caption: str = "", index: bool = False) -> Styler:
-    """Any other frame as a table of the book; its numbers to three digits.
+    """Any other frame as a table of the book; its numbers to three digits. Where there is a column `outdated`, it
+    becomes a mark in the last one.
 
     >>> import pandas as pd
     >>> from bilp_core import report
     >>> report.table(pd.DataFrame({"variant": ["sketch"], "error": [0.027182]}), "Ranking errors").data.values.tolist()
     [['sketch', '0.0272']]
     """
-    styler = styled(frame.map(_three_digits), caption)
+    text = frame.map(_three_digits)
+    if "outdated" in frame:
+        text = text.drop(columns="outdated")
+        text[text.columns[-1]] += [mark(found) for found in frame["outdated"]]
+    styler = styled(text, noted(caption, frame))
     return styler if index else styler.hide(axis="index")
+
+
+def mark(outdated: Any) -> str:
+    """What a number that is outdated has behind it, see `committed`; empty for another.
+
+    >>> from bilp_core.report.tables import mark
+    >>> mark(True), mark(None)
+    (' †', '')
+    """
+    return f" {MARK}" if isinstance(outdated, bool | np.bool_) and outdated else ""
+
+
+def noted(caption: str, *frames: pd.DataFrame) -> str:
+    """The caption, and what the mark means where a frame has a number that is outdated.
+
+    >>> import pandas as pd
+    >>> from bilp_core.report.tables import noted
+    >>> noted("Accuracy.", pd.DataFrame({"outdated": [True]}))
+    'Accuracy. † of an earlier revision of this library, which may now give another number.'
+    """
+    if not any(mark(found) for frame in frames for found in frame.get("outdated", [])):
+        return caption
+    return f"{caption} {MARK} {MEANS}.".strip()
+
+
+def _marks(values: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) -> pd.DataFrame | str:
+    if "outdated" not in values:
+        return ""
+    return _pivot(values, rows, columns, "outdated").map(mark)
 
 
 def _key(row: pd.Series, on: Sequence[str]) -> tuple:

@@ -13,7 +13,8 @@ def measured(records: pd.DataFrame, by: Sequence[str], what: str = "accuracy") -
 
     by   : the setting columns that tell experiments apart; the trials of one differ in their seed.
     what : another column in place of accuracy, in its own unit.
-    Returns values: `by`, value, std (population; NaN for a single trial), and trials, their number.
+    Returns values: `by`, value, std (population; NaN for a single trial), and trials, their number. Of committed
+    records those that are outdated count only where an experiment has no others; then its value is `outdated`, too.
 
     >>> import pandas as pd
     >>> from bilp_core import report
@@ -23,11 +24,23 @@ def measured(records: pd.DataFrame, by: Sequence[str], what: str = "accuracy") -
     """
     if records.empty:
         return pd.DataFrame(columns=[*by, "value", "std", "trials"])
+    records = _current(records, by)
     groups = records.groupby(list(by), sort=False, dropna=False)
     found = (100 if what == "accuracy" else 1) * groups[what].agg(
         value="mean", std=lambda group: group.std(ddof=0) if len(group) > 1 else np.nan
     )
-    return found.assign(trials=groups.size()).reset_index()
+    found["trials"] = groups.size()
+    if "outdated" in records:
+        found["outdated"] = groups["outdated"].any()
+    return found.reset_index()
+
+
+def _current(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Without the outdated records of experiments that have others: no mean is of both."""
+    if "outdated" not in records:
+        return records
+    current = ~records["outdated"].astype(bool)
+    return records[current | ~current.groupby([records[name] for name in by], dropna=False).transform("any")]
 
 
 def max_ratios(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -46,13 +59,16 @@ def max_ratios(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     nothing = pd.DataFrame(columns=[*by, "value", "std"])
     if records.empty:
         return nothing
-    complete = repeat_full(records)
+    complete = _current(repeat_full(records), [*by, "ratio"])
     ratios = complete.groupby(list(by), dropna=False)["ratio"]
     complete = complete[(ratios.transform("min") == 0) & (ratios.transform("max") > 0)]
     if complete.empty:
         return nothing
     found = max_pruning_ratio(complete, list(by))
-    return found[list(by)].assign(value=100 * found["max_ratio"], std=np.nan)
+    values = found[list(by)].assign(value=100 * found["max_ratio"], std=np.nan)
+    if "outdated" in complete:
+        values["outdated"] = complete.groupby(list(by), sort=False, dropna=False)["outdated"].any().to_numpy()
+    return values
 
 
 def repeat_full(frame: pd.DataFrame) -> pd.DataFrame:
@@ -95,11 +111,11 @@ def differences(values: pd.DataFrame, criterion: str, base: str, on: Sequence[st
     """
     if values.empty:
         return values
-    one, other = (
-        values[values["criterion"] == name].set_index(list(on))[["value", "std"]] for name in (criterion, base)
-    )
-    value, std = one["value"] - other["value"], np.hypot(one["std"], other["std"])
-    return pd.DataFrame({"value": value, "std": std}).dropna(subset="value").reset_index()
+    one, other = (values[values["criterion"] == name].set_index(list(on)) for name in (criterion, base))
+    found = pd.DataFrame({"value": one["value"] - other["value"], "std": np.hypot(one["std"], other["std"])})
+    if "outdated" in values:
+        found["outdated"] = one["outdated"].astype(bool) | other["outdated"].astype(bool).reindex(found.index)
+    return found.dropna(subset="value").reset_index()
 
 
 def mark_comparable(values: pd.DataFrame, same: Sequence[str]) -> pd.DataFrame:

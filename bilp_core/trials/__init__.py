@@ -8,11 +8,12 @@ sound.
 Nothing here imports torch until a trial runs.
 """
 
+from .exporting import export
 from .plan import Plan, plan
 from .provenance import commit, device, provenance
 from .running import TrialsFailed, run
 from .store import Store
-from .table import curves, export, frame
+from .table import curves, frame
 from .trial import Trial, describe, grid
 
 __all__ = [

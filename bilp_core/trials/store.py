@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,12 @@ class Store:
             _set_aside(path, error)
             return None
         return None if trial.evaluation.get("test_every") and "curves" not in record else record
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """All records there are, of whatever revision; what cannot be read is left out."""
+        for path in sorted((self.path / "records").glob("*.json")):
+            with contextlib.suppress(OSError, ValueError):
+                yield json.loads(path.read_text())
 
     def put(self, record: Mapping[str, Any]) -> None:
         """Write a record under its `key`, whole or not at all; JSON values only."""

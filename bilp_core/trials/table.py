@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..utils.files import atomic
 from .store import Store
 from .trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
+
+CURVES = ["key", "network", "epoch", "split", "loss", "accuracy"]
 
 
 def frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -66,25 +67,15 @@ def curves(records: pd.DataFrame, store: Store | str | Path | None = None) -> pd
             raise InputError(
                 f"trial {key} has no curves in {store.path}: its evaluation needs test_every, at most epochs"
             )
-        points = zip(found["epoch"], found["train_loss"], found["test_loss"], found["test_accuracy"], strict=True)
-        for epoch, *quantities in points:
-            for network, (train, test, accuracy) in enumerate(zip(*quantities, strict=True)):
-                rows.append((key, network, epoch, "train", train, math.nan))
-                rows.append((key, network, epoch, "test", test, accuracy))
-    return pd.DataFrame(rows, columns=["key", "network", "epoch", "split", "loss", "accuracy"])
+        rows += points(key, found)
+    return pd.DataFrame(rows, columns=CURVES)
 
 
-def export(records: pd.DataFrame, path: str | Path) -> None:
-    """Write records as a tidy CSV for book/results: accuracies joined by ';', a folder of data by its name only.
-
-    >>> from pathlib import Path
-    >>> from bilp_core.trials import export, frame
-    >>> export(frame([{"data": "photos/mine", "accuracies": [0.5, 0.75]}]), "mine.csv")
-    >>> Path("mine.csv").read_text().split()
-    ['data,accuracies', 'mine,0.5000;0.7500']
-    """
-    table = records.copy()
-    table["data"] = [Path(name).name for name in table["data"]]
-    table["accuracies"] = [";".join(f"{a:.4f}" for a in row) for row in table["accuracies"]]
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False)
+def points(key: str, curves: Mapping[str, Any]) -> list[tuple]:
+    """The rows of `curves` that the curves of one record make; none where it has none."""
+    names, rows = ("epoch", "train_loss", "test_loss", "test_accuracy"), []
+    for epoch, *quantities in zip(*(curves.get(name, []) for name in names), strict=True):
+        for network, (train, test, accuracy) in enumerate(zip(*quantities, strict=True)):
+            rows.append((key, network, epoch, "train", train, math.nan))
+            rows.append((key, network, epoch, "test", test, accuracy))
+    return rows

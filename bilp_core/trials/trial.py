@@ -142,8 +142,12 @@ class Trial:
         return self.prunes and self.criterion != "random"
 
     def _canonical(self) -> dict[str, Any]:
+        return {**self.settings, **surroundings(self.data)}
+
+    @property
+    def settings(self) -> dict[str, Any]:
         """The settings, but the default wherever a setting makes no difference: the same work, the same key."""
-        settings = {**asdict(self), **surroundings(self.data)}
+        settings = asdict(self)
         if not self.prunes:
             settings |= {"criterion": "random", "score": {}}
         if self.ratio == 0 or self.criterion == "random":

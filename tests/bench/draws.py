@@ -1,6 +1,6 @@
 """Why rows of Table 1 differ: the luck of a random draw, and what the network had learned that chose a coreset.
 
-    .venv/bin/python tests/bench/draws.py DATA --out book/results/draws.csv
+    .venv/bin/python tests/bench/draws.py DATA --out book/measurements/draws.csv
 
 Trials of the chapter `coresets`, preset `photos`, at the ratio at which it compares: random removal with many seeds,
 and coresets from networks of several ages. Each row has what was kept: the mean percentile of its loss inside a class,

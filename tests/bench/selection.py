@@ -1,6 +1,7 @@
-"""What the selection of a coreset takes at full size: seconds, memory, and samples left to chance.
+r"""What the selection of a coreset takes at full size: seconds, memory, and samples left to chance.
 
-    .venv/bin/python tests/bench/selection.py DATA --epochs 3 --lr 0.01 --batch 128 --out book/results/selection.csv
+    .venv/bin/python tests/bench/selection.py DATA --epochs 3 --lr 0.01 --batch 128 \
+        --out book/measurements/selection.csv
 
 One network is trained on DATA; then each method chooses from its last layer, with the options it has by default, in a
 process of its own. Memory is the most that this process held at a time, less what it held before it began, which

@@ -1,5 +1,6 @@
 """Tables, figures and the provenance box, on records made up here."""
 
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from bilp_core import report
 from bilp_core.errors import InputError
 from bilp_core.utils.paths import root
+from bilp_core.utils.revisions import revision
 
 
 def records(accuracies: dict[tuple[str, float], list[float]], **settings) -> pd.DataFrame:
@@ -101,44 +103,131 @@ def test_published_filters_and_refuses_nothing(project):
         report.published(colour="red")
 
 
-def test_committed_is_empty_before_any_run_and_leaves_timings_out(project, grid):
+def commit(frame, project, place="paper/redundancy"):
+    """As a table of book/results, of the library as it is."""
+    path = project / "book" / "results" / f"{place}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = {"key": [f"{place} {row}" for row in range(len(frame))], "revisions": json.dumps({"core": revision("core")})}
+    frame.assign(**{name: value for name, value in own.items() if name not in frame}).to_csv(path, index=False)
+
+
+def test_committed_is_empty_before_any_run_and_leaves_measurements_out(project, grid):
     assert report.committed(data="cifar10").empty
-    results = project / "book" / "results"
-    grid.to_csv(results / "redundancy.csv", index=False)
-    pd.DataFrame({"name": ["dm step"], "ratio": [0.4]}).to_csv(results / "bench.csv", index=False)
+    commit(grid, project)
+    (project / "book" / "measurements").mkdir()
+    pd.DataFrame({"name": ["dm step"], "ratio": [0.4]}).to_csv(project / "book/measurements/bench.csv", index=False)
     assert len(report.committed()) == len(grid)
     assert len(report.committed(criterion="loss", ratio=0.9)) == 2
     assert report.committed(data="cifar10").empty
-    grid.assign(stratum=[3, *[None] * (len(grid) - 1)]).to_csv(results / "redundancy.csv", index=False)
+    commit(grid.assign(stratum=[3, *[None] * (len(grid) - 1)]), project)
     assert len(report.committed(stratum=None)) == len(grid) - 1
     assert len(report.committed(stratum=[3, None])) == len(grid)
     assert report.measurements("bench")["name"].tolist() == ["dm step"]
     assert report.measurements("ite").empty
-    pd.DataFrame({"variant": ["sketch"]}).to_csv(results / "ite.csv", index=False)
-    assert report.measurements("ite")["variant"].tolist() == ["sketch"]
-    assert len(report.committed()) == len(grid)
     with pytest.raises(InputError, match="'speed': must be one of bench, draws, ite, rankings, selection"):
         report.measurements("speed")
 
 
+def test_committed_tells_preset_and_chapter_and_counts_shared_trials_once(project, grid):
+    commit(grid.assign(key=range(len(grid))), project)
+    commit(grid.iloc[:3].assign(key=range(3)), project, "paper/coresets")
+    commit(grid.iloc[:1], project, "photos/coresets")
+    assert len(report.committed()) == len(grid) + 1
+    assert len(report.committed(preset="paper")) == len(grid)
+    assert len(report.committed(preset="paper", chapter="coresets")) == 3
+    assert report.committed(preset="photos")[["preset", "chapter"]].values.tolist() == [["photos", "coresets"]]
+    assert report.committed(preset="quick").empty
+
+
 def test_committed_curves_lie_beside_the_records(project, grid):
     assert report.committed_curves().empty
-    grid.to_csv(project / "book" / "results" / "redundancy.csv", index=False)
-    (project / "book" / "results" / "curves").mkdir()
-    pd.DataFrame({"key": ["k"], "epoch": [10], "loss": [1.5]}).to_csv(
-        project / "book" / "results" / "curves" / "overfitting.csv", index=False
-    )
+    commit(grid, project)
+    curve = pd.DataFrame({"key": ["k"], "network": [0], "epoch": [10], "split": ["test"], "loss": [1.5]})
+    commit(curve, project, "paper/curves/overfitting")
     assert report.committed_curves()["loss"].tolist() == [1.5]
     assert len(report.committed()) == len(grid)
 
 
 def test_a_setting_younger_than_a_record_has_its_default(project, grid):
-    results = project / "book" / "results"
-    grid.drop(columns=["adaptive"], errors="ignore").to_csv(results / "old.csv", index=False)
+    commit(grid.drop(columns=["adaptive"], errors="ignore"), project, "paper/old")
     assert len(report.committed(adaptive=0, tails="both")) == len(grid)
-    grid.iloc[:1].assign(adaptive=0.3).to_csv(results / "young.csv", index=False)
+    commit(grid.iloc[:1].assign(adaptive=0.3), project, "paper/young")
     assert len(report.committed(adaptive=0)) == len(grid)
     assert report.committed(adaptive=0.3)["lazy"].tolist() == [10]
+
+
+# ---------------------------------------------------------------- what is outdated
+
+
+NOW, THEN = json.dumps({"core": revision("core")}), json.dumps({"core": revision("core"), "method:dc": 0})
+
+
+@pytest.fixture
+def mixed(project, grid) -> pd.DataFrame:
+    """Committed: of an earlier revision are random removal of 90%, and one of two trials with the loss."""
+    old = (grid["criterion"] == "random") & (grid["ratio"] == 0.9) | (grid["criterion"] == "loss") & (grid["seed"] == 0)
+    commit(grid.assign(revisions=np.where(old, THEN, NOW)), project)
+    return report.committed()
+
+
+def test_committed_says_what_is_outdated(mixed, project, grid):
+    assert mixed["outdated"].tolist() == [False] * 4 + [True] * 2 + [True, False] * 2
+    commit(grid.iloc[:1].assign(revisions=None), project)
+    assert report.committed()["outdated"].tolist() == [True]  # it does not say on what it rests
+
+
+def test_no_mean_is_of_two_revisions(mixed):
+    values = report.measured(mixed, ["criterion", "ratio"]).set_index(["criterion", "ratio"])
+    assert values["outdated"].to_dict() == {
+        ("random", 0.0): False, ("random", 0.5): False, ("random", 0.9): True, ("loss", 0.5): False,
+        ("loss", 0.9): False,
+    }  # fmt: skip
+    assert values.loc[("loss", 0.5), ["value", "trials"]].tolist() == [pytest.approx(57), 1]  # of seed 1 alone
+    assert values.loc[("random", 0.9), ["value", "trials"]].tolist() == [pytest.approx(42), 2]
+    limits = report.max_ratios(mixed, ["criterion"]).set_index("criterion")
+    assert limits["outdated"].to_dict() == {"random": True, "loss": False}
+    gap = report.differences(values.reset_index(), "loss", "random", ["ratio"]).set_index("ratio")
+    assert gap["outdated"].to_dict() == {0.5: False, 0.9: True}
+
+
+def test_tables_mark_what_is_outdated_and_say_so(mixed):
+    values = report.measured(mixed, ["criterion", "ratio"])
+    limits, note = report.max_ratios(mixed, ["criterion"]).assign(method="dc"), "† of an earlier revision"
+    tables = {
+        "results": report.results_table(values, ["criterion"]),
+        "limits": report.max_ratio_table(limits, ["criterion"]),
+        "three": report.three_columns(pd.DataFrame(), values, pd.DataFrame(), ["criterion", "ratio"]),
+        "one": report.one_by_one(mixed.assign(std=0.0, score=""), pd.DataFrame(columns=["criterion", "ratio"])),
+        "any": report.table(values[["value", "criterion", "outdated"]]),
+    }
+    marked = {name: [cell for cell in cells(table) if "†" in cell] for name, table in tables.items()}
+    assert marked == {
+        "results": ["42.0 ± 2.0 †"], "limits": ["50% †"], "three": ["42.0 ± 2.0 †"],
+        "one": ["48.0 ± 0.0 †", "40.0 ± 0.0 †", "44.0 ± 0.0 †", "55.0 ± 0.0 †"], "any": ["random †"],
+    }  # fmt: skip
+    assert all(note in table.to_html() for table in tables.values())
+    current = values[~values["outdated"]]
+    assert note not in report.results_table(current, ["criterion"]).to_html()
+    assert "†" not in report.table(current).to_html()
+
+
+def test_figures_draw_open_markers_for_what_is_outdated(mixed):
+    values = report.measured(mixed, ["criterion", "ratio"])
+    named = values.assign(method="dc", ipc=1, version=[str(row) for row in range(len(values))])
+    strata = values.assign(stratum=range(len(values)))
+    for figure, at in (
+        (report.curves(values), [10, 42]),
+        (report.versions(named, list(named["version"])), [42, 2]),
+        (report.by_stratum(strata, "criterion", "accuracy"), [2, 42]),
+    ):
+        found = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
+        assert [float(number) for line in found for number in line.get_xydata()[0]] == pytest.approx(at)
+        words = [text.get_text() for text in figure.findobj(plt.Text)]
+        assert any("open markers, †: of an earlier revision" in text for text in words)
+        plt.close(figure)
+    figure = report.curves(values[~values["outdated"]])
+    assert not any("†" in text.get_text() for text in figure.findobj(plt.Text))
+    plt.close(figure)
 
 
 # ---------------------------------------------------------------- values

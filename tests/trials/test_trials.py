@@ -364,17 +364,6 @@ def test_reading_records_needs_no_torch(tmp_path):
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
 
 
-def test_export_and_read_back(tmp_path):
-    import pandas as pd
-
-    frame = run(grid(**TINY, seed=range(2)), tmp_path, InlineEngine())
-    trials.export(frame, tmp_path / "out.csv")
-    back = pd.read_csv(tmp_path / "out.csv")
-    assert list(back["seed"]) == [0, 1]
-    assert back["accuracies"][0].count(";") == 1
-    assert json.loads(back["options"][0]) == {"iterations": 2}
-
-
 def test_curves_are_kept_when_asked_for(tmp_path):
     asked = replace(Trial(**TINY), evaluation={"epochs": 5, "test_every": 2})
     frame = run([asked, Trial(**TINY)], tmp_path, InlineEngine())

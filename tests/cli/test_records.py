@@ -1,0 +1,61 @@
+"""bilp records: what the store holds, and how it gets into the tables of a book of its own."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from bilp_core.book import planned
+from bilp_core.cli.main import main
+from bilp_core.trials import Store
+from bilp_core.trials.exporting import read
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A book of one chapter, and a store."""
+    for name in ("_config.yml", "book/chapters/strata.md", "params/quick/strata.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "book/intro.md").write_text("# Tiny\n")
+    (tmp_path / "book/_toc.yml").write_text("format: jb-book\nroot: intro\nchapters: [{file: chapters/strata}]\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BILP_ROOT", str(tmp_path))
+    monkeypatch.setenv("BILP_STORE", str(tmp_path / "records"))
+    return tmp_path
+
+
+def test_what_is_done_is_exported_and_listed(here, capsys):
+    asked = planned("strata", "quick", {"seeds": "2"})
+    for trial in asked[:3]:
+        record = {**asdict(trial), "key": trial.key, "accuracy": 0.5, "std": 0.1, "accuracies": [0.4, 0.6]}
+        Store().put({**record, "date": "2026-11-26T10:00:00+00:00", "revisions": {"core": 0}})
+    words = ["records", "export", "strata", "-p", "seeds", "2"]
+    assert main(words) == 0
+    assert f"quick/strata.csv: 3 added, {len(asked) - 3} not run yet" in capsys.readouterr().out
+    assert main([*words[:2], *words[3:]]) == 0  # of all chapters
+    assert f"quick/strata.csv: 3 there, {len(asked) - 3} not run yet" in capsys.readouterr().out
+    assert [row["data"] for row in read(here / "book/results/quick/strata.csv")] == ["digits"] * 3
+    assert main(["records"]) == 0
+    shown = capsys.readouterr().out
+    assert ": 3 records" in shown
+    assert "the last of 2026-11-26, " in shown
+    assert "of an earlier revision" in shown
+
+
+def test_an_empty_store_is_listed(here, capsys):
+    assert main(["records"]) == 0
+    assert ": 0 records" in capsys.readouterr().out
+
+
+def test_a_wrong_chapter_preset_or_parameter_is_refused(here, capsys):
+    for words, message in (
+        (["strate"], "there is no chapter 'strate'"),
+        (["strata", "--preset", "fast"], "there is no preset 'fast'"),
+        (["strata", "-p", "sedes", "2"], "no parameter 'sedes'"),
+    ):
+        assert main(["records", "export", *words]) == 2
+        assert message in capsys.readouterr().err
