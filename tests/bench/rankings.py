@@ -1,6 +1,6 @@
 """Does the ranking by loss hold on photographs? Agreement of halves of the trials, early, late, narrow and wide.
 
-    .venv/bin/python tests/bench/rankings.py DATA --out book/results/rankings.csv
+    .venv/bin/python tests/bench/rankings.py DATA --out book/measurements/rankings.csv
 
 The study of the chapter `rankings`, preset `photos`. Trials that are finished are kept in the store, so the command can
 be stopped, and goes on when it is given again. Rows are written as soon as there are two trials of a kind, of as many
