@@ -11,6 +11,7 @@ from .comparable import max_pruning_ratio
 from .figures import by_stratum, curves, legend, percentiles, show, style, versions
 from .images import image_grid
 from .origin import provenance, ran_on
+from .photographs import photographs
 from .reading import MEASUREMENTS, committed, committed_curves, measurements, published
 from .tables import (
     ABSENT,
@@ -50,6 +51,7 @@ __all__ = [
     "over_seeds",
     "percent",
     "percentiles",
+    "photographs",
     "plus_minus",
     "provenance",
     "published",

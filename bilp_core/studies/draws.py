@@ -30,8 +30,8 @@ def told(table: pd.DataFrame) -> str:
             f"**The draw.** {len(random)} random draws reach {100 * random['accuracy'].min():.1f} to "
             f"{100 * random['accuracy'].max():.1f}%, with a deviation of {100 * random['accuracy'].std(ddof=0):.1f} "
             f"points; networks trained on one and the same set differ by {100 * random['std'].mean():.1f}. The rank "
-            f"correlation of the accuracy is {ranks['percentile']:+.2f} with the mean loss percentile of what was drawn "
-            f"and {ranks['diversity']:+.2f} with its diversity."
+            f"correlation of the accuracy is {ranks['percentile']:+.2f} with the mean loss percentile of what was "
+            f"drawn and {ranks['diversity']:+.2f} with its diversity."
         )
     ages = _ages(table)
     parts = [

@@ -1,0 +1,103 @@
+"""What we found on photographs: what a chapter shows first."""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown
+
+from .figures import curves, show
+from .origin import ran_on
+from .tables import ABSENT, plus_minus, table
+from .values import measured
+
+
+def photographs(
+    records: pd.DataFrame, published: pd.DataFrame | None = None, panel: Sequence[str] = ("method",)
+) -> list[Any]:
+    """What our committed records on photographs say: a figure, a table with the published numbers, and a sentence.
+
+    records   : of one data set, with the criteria and ratios to compare, see `committed`.
+    published : the paper's values of the same criteria and ratios; they stand beside the first panel alone.
+    panel     : the settings that make a panel each.
+    Returns what `display` shows: of an empty frame, that nothing was run yet. A cell that is still missing is named.
+
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> rows = [("dc", "random", 0.0, 0, 0.28), ("dc", "random", 0.9, 0, 0.26), ("dc", "loss", 0.9, 0, 0.29)]
+    >>> records = pd.DataFrame(rows, columns=["method", "criterion", "ratio", "seed", "accuracy"])
+    >>> records = records.assign(data="CIFAR-10 (JPEG)", ipc=1, repeats=5, device="CPU", date="2026-11-26", commit="1")
+    >>> figure, numbers, said = report.photographs(records)
+    >>> numbers.data.values.tolist()[0]
+    ['dc', 'loss', '90%', '–', '29.0', '1']
+    >>> print(said.data)
+    **dc.** Full data reach 28.0%. With 90% removed, loss reaches 29.0% (+1.0), random 26.0% (-2.0).
+    """
+    if records.empty:
+        return [Markdown("Not run yet.")]
+    by = [*panel, "criterion", "ratio"]
+    values = measured(records, by)
+    data = ", ".join(records["data"].unique())
+    alt = f"Test accuracy on {data} against the kept share of the real data, log axis, with the band of full data; a "
+    alt += f"panel for each {' and '.join(panel)}, a line for each criterion. The table below has the numbers."
+    return [
+        show(curves(values, panel=panel), alt=alt),
+        table(_numbers(values, published, panel), _caption(records, data)),
+        Markdown("\n\n".join([*_sentences(values, panel), *_missing(values, panel)])),
+    ]
+
+
+def _caption(records: pd.DataFrame, data: str) -> str:
+    seeds = records["seed"].nunique()
+    spread = "± is over seeds" if seeds > 1 else "One seed, so there is no ±"
+    networks = records["repeats"].max()
+    return f"Test accuracy (%) on {data}, a mean over {networks} networks a set. {spread}. {ran_on(records)}."
+
+
+def _numbers(values: pd.DataFrame, published: pd.DataFrame | None, panel: Sequence[str]) -> pd.DataFrame:
+    theirs = {} if published is None else {(r["criterion"], r["ratio"]): r for r in published.to_dict("records")}
+    first = tuple(values.iloc[0][list(panel)])
+    rows = []
+    order = values.sort_values([*panel, "ratio", "criterion"], ascending=[True] * len(panel) + [False, True])
+    for row in order.to_dict("records"):
+        known = theirs.get((row["criterion"] if row["ratio"] else None, row["ratio"]))
+        known = known if tuple(row[name] for name in panel) == first else None
+        rows.append(
+            [row[name] for name in panel]
+            + [row["criterion"] if row["ratio"] else "full data", f"{row['ratio']:.0%}"]
+            + [plus_minus(known["value"], known["std"]) if known else ABSENT]
+            + [plus_minus(row["value"], row["std"]), str(int(row["trials"]))]
+        )
+    return pd.DataFrame(rows, columns=[*panel, "criterion", "removed", "published", "ours", "seeds"])
+
+
+def _sentences(values: pd.DataFrame, panel: Sequence[str]) -> list[str]:
+    found = []
+    for key, part in values.groupby(list(panel), sort=False):
+        full, pruned = part[part["ratio"] == 0], part[part["ratio"] > 0]
+        text = f"**{', '.join(map(str, key))}.** "
+        base = full["value"].iloc[0] if len(full) else None
+        text += f"Full data reach {base:.1f}%. " if base is not None else "Full data were not run yet. "
+        if len(pruned):
+            top = pruned["ratio"].max()
+            best = pruned[pruned["ratio"] == top].sort_values("value", ascending=False)
+            parts = [
+                f"{name}{' reaches' if number == 0 else ''} {value:.1f}%"
+                + (f" ({value - base:+.1f})" if base is not None else "")
+                for number, (name, value) in enumerate(best[["criterion", "value"]].itertuples(index=False))
+            ]
+            text += f"With {top:.0%} removed, {', '.join(parts)}."
+        found.append(text.strip())
+    return found
+
+
+def _missing(values: pd.DataFrame, panel: Sequence[str]) -> list[str]:
+    pruned = values[values["ratio"] > 0]
+    there = {tuple(row) for row in pruned[[*panel, "criterion", "ratio"]].itertuples(index=False)}
+    wanted = product(*(pruned[name].unique() for name in [*panel, "criterion", "ratio"]))
+    lacking = [cell for cell in wanted if cell not in there]
+    if not lacking:
+        return []
+    named = "; ".join(f"{', '.join(map(str, cell[:-1]))} at {cell[-1]:.0%}" for cell in lacking)
+    return [f"Not run yet: {named}."]
