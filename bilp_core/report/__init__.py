@@ -26,13 +26,14 @@ from .tables import (
     table,
     three_columns,
 )
-from .values import differences, mark_comparable, max_ratios, measured, name_full, repeat_full
+from .values import VERSIONS, differences, mark_comparable, max_ratios, measured, name_full, repeat_full, version
 
 __all__ = [
     "ABSENT",
     "MARK",
     "MEASUREMENTS",
     "NOT_RUN",
+    "VERSIONS",
     "by_stratum",
     "committed",
     "committed_curves",
@@ -62,5 +63,6 @@ __all__ = [
     "style",
     "table",
     "three_columns",
+    "version",
     "versions",
 ]

@@ -151,7 +151,7 @@ def by_stratum(values: pd.DataFrame, line: str, ylabel: str, bands: Mapping[str,
 def versions(values: pd.DataFrame, order: Sequence[str]) -> Figure:
     """Accuracy of versions of a method, one panel for each method and IPC; the band is the first of `order`.
 
-    values : columns method, ipc, version, value and std in per cent.
+    values : columns method, ipc, version, value and std in per cent; a version that a method lacks leaves a gap.
 
     >>> import matplotlib.pyplot as plt
     >>> import pandas as pd
@@ -170,7 +170,7 @@ def versions(values: pd.DataFrame, order: Sequence[str]) -> Figure:
     )  # fmt: skip
     colour = sns.color_palette("colorblind")[0]
     for axis, ((method, ipc), group) in zip(axes.flat, panels, strict=True):
-        rows = group.set_index("version").loc[list(order)]
+        rows = group.set_index("version").reindex(list(order))
         first = rows.iloc[0]
         if first["std"] > 0:  # not of a single trial
             axis.axvspan(first["value"] - first["std"], first["value"] + first["std"], color="0.9", zorder=0)

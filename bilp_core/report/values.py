@@ -1,6 +1,7 @@
 """From records to values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -134,3 +135,28 @@ def mark_comparable(values: pd.DataFrame, same: Sequence[str]) -> pd.DataFrame:
     floor = full[list(same)].assign(_floor=full["value"] - full["std"].fillna(0))
     marked = values.merge(floor, on=list(same), how="left")
     return marked.assign(comparable=marked["value"] >= marked["_floor"]).drop(columns="_floor")
+
+
+# The versions of pruning that chapter BiLP compares (supplement Sec. 6.5).
+VERSIONS = (
+    "full data",
+    "preemptive",
+    "adaptive, largest",
+    "adaptive, smallest",
+    "adaptive, both tails",
+    "BiLP: both levels",
+)
+
+
+def version(record: Mapping[str, Any]) -> str:
+    """Which of `VERSIONS` a record is of.
+
+    >>> from bilp_core.report import version
+    >>> version({"ratio": 0.1, "adaptive": 0}), version({"ratio": 0, "adaptive": 0.3, "tails": "both"})
+    ('preemptive', 'adaptive, both tails')
+    """
+    if record["ratio"] > 0:
+        return VERSIONS[5] if record["adaptive"] else VERSIONS[1]
+    if not record["adaptive"]:
+        return VERSIONS[0]
+    return VERSIONS[4] if record["tails"] == "both" else f"adaptive, {record['tails']}"
