@@ -162,7 +162,8 @@ def _scoring(trial: Trial) -> Trial:
 
 def _kind(trial: Trial) -> Trial:
     """The trial without what hardly changes the time it takes."""
-    return replace(trial, criterion="random", score={}, drop="largest", init=None, seed=0)
+    stratum = None if trial.stratum is None else 0
+    return replace(trial, criterion="random", score={}, drop="largest", init=None, seed=0, stratum=stratum)
 
 
 def _grouped(trials: Sequence[Trial], key: Callable[[Trial], Trial]) -> dict[Trial, int]:
