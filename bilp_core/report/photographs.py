@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown
+from matplotlib.figure import Figure
 
-from .figures import curves, show
+from ..utils.paths import root
+from .figures import curves, show, style
 from .origin import ran_on
 from .tables import ABSENT, plus_minus, table
 from .values import measured
@@ -22,6 +25,7 @@ def photographs(
     published : the paper's values of the same criteria and ratios; they stand beside the first panel alone.
     panel     : the settings that make a panel each.
     Returns what `display` shows: of an empty frame, that nothing was run yet. A cell that is still missing is named.
+    Synthetic sets are shown as far as there are pictures of them (`trials.pictures`).
 
     >>> import pandas as pd
     >>> from bilp_core import report
@@ -41,11 +45,35 @@ def photographs(
     data = ", ".join(records["data"].unique())
     alt = f"Test accuracy on {data} against the kept share of the real data, log axis, with the band of full data; a "
     alt += f"panel for each {' and '.join(panel)}, a line for each criterion. The table below has the numbers."
+    sets = _sets(records, panel)
     return [
         show(curves(values, panel=panel), alt=alt),
         table(_numbers(values, published, panel), _caption(records, data)),
         Markdown("\n\n".join([*_sentences(values, panel), *_missing(values, panel)])),
+        *([show(sets, alt=f"The synthetic sets of {data}, an image a class, by what was removed.")] if sets else []),
     ]
+
+
+def _sets(records: pd.DataFrame, panel: Sequence[str]) -> Figure | None:
+    """The sets of which there are pictures: full data, and each criterion at the largest ratio; a row each."""
+    if "preset" not in records or "key" not in records:
+        return None
+    rows = []
+    for record in records.sort_values(["ratio", "criterion"]).to_dict("records"):
+        path = root() / "book" / "results" / record["preset"] / "sets" / f"{record['key']}.png"
+        if path.is_file() and record["ratio"] in (0, records["ratio"].max()):
+            what = f"{record['criterion']}, {record['ratio']:.0%} removed" if record["ratio"] else "full data"
+            rows.append((", ".join([*(str(record[name]) for name in panel), what]), plt.imread(path)))
+    if not rows:
+        return None
+    style()
+    tall = sum(picture.shape[0] / picture.shape[1] for _, picture in rows)
+    figure, axes = plt.subplots(len(rows), 1, figsize=(5.5, 5.5 * tall + 0.24 * len(rows)), squeeze=False)
+    for axis, (what, picture) in zip(axes.flat, rows, strict=True):
+        axis.imshow(picture, interpolation="nearest")
+        axis.set_axis_off()
+        axis.set_title(what, fontsize="small", loc="left", pad=2)
+    return figure
 
 
 def _caption(records: pd.DataFrame, data: str) -> str:

@@ -9,6 +9,7 @@ Nothing here imports torch until a trial runs.
 """
 
 from .exporting import export
+from .pictures import pictures
 from .plan import Plan, plan
 from .provenance import commit, device, provenance
 from .running import TrialsFailed, run
@@ -28,6 +29,7 @@ __all__ = [
     "export",
     "frame",
     "grid",
+    "pictures",
     "plan",
     "provenance",
     "run",
