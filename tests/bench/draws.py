@@ -46,12 +46,15 @@ def main() -> None:
     parser.add_argument("data", help="cifar10, or a folder of the same images")
     parser.add_argument("--name", help="what to call the data in the table")
     parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--stored", action="store_true", help="run nothing: only what the store has")
     parser.add_argument("--out", help="CSV file to write", required=True)
     args = parser.parse_args()
     store, train = Store(), load(args.data, need="train").train
     wanted = asked(args.data, args.seeds)
     rows = []
     for study, trial in wanted:
+        if args.stored and store.get(trial) is None:
+            continue
         record = trials.run([trial], store).iloc[0]
         kept = kept_indices(trial, train, store)
         stored = store.scores(wanted[0][1].score_key)  # by the loss, which runs first
