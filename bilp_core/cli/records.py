@@ -43,5 +43,7 @@ def export(args: argparse.Namespace) -> None:
     for name in names:
         asked = book.planned(name, args.preset, parameters)
         counts = trials.export(asked, folder, name, data_name=args.data_name, replace=args.replace)
+        if drawn := trials.pictures(asked, folder / "sets"):
+            counts["pictures of sets"] = drawn
         told = ", ".join(f"{count} {what}" for what, count in counts.items())
         print(f"{args.preset}/{name}.csv: {told or 'it asks for no trials'}")
