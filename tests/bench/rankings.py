@@ -42,8 +42,9 @@ def main() -> None:
         kinds |= {f"{name}, {network}": rows for name, rows in found.items()}
         table = rankings.agreements({**kinds, **beside}, labels, own["shares"], own["splits"])
         about = {"data": args.name or Path(args.data).name, "trials": count, "early": own["early"]}
-        about |= {"probe": json.dumps(probe), "beside": ", ".join(beside), **trials.provenance(trials.device())}
-        table.assign(**about).round(6).to_csv(args.out, index=False)
+        about |= {"probe": json.dumps(probe), "beside": ", ".join(beside)}
+        made = trials.provenance(trials.device())
+        table.assign(**about, **made | {"versions": json.dumps(made["versions"])}).round(6).to_csv(args.out, index=False)
         print(table.round(3).to_string(), flush=True)
 
 
