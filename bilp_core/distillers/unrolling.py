@@ -1,8 +1,18 @@
-"""Students trained on the synthetic set, and gradients through their training."""
+"""Students trained on the synthetic set, and gradients through their training.
+
+A student takes SGD steps on synthetic images; a loss of where it ends is differentiated by what it was trained with:
+
+    unrolled      through the graph of all steps at once
+    checkpointed  the same gradient, one step's graph at a time: forward keeping only parameters, then back by the
+                  adjoint, each step computed anew
+    first_order   as `checkpointed`, but a change of one step is taken to leave the slopes of later steps as they
+                  were: no second derivative by parameters. TESLA's gradient. Exact for one step; for more its
+                  relative error is of the order of the step size
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,20 +53,57 @@ def plan(count: int, steps: int, batch: int, strategy: str, size: tuple[int, int
 
 
 Parameters = dict[str, Tensor]
+Slopes = list[Tensor]  # one of each parameter, in their order
 
 
-def advanced(
-    net: nn.Module, parameters: Parameters, images: Tensor, labels: Tensor, lr: Tensor, step: Step
-) -> Parameters:
-    """The parameters after one SGD step on the synthetic set, with the graph to images, lr and parameters.
+@dataclass(frozen=True, eq=False)
+class Student:
+    """A network, and how it is trained: cross-entropy on synthetic images, SGD, one step of the plan after the other.
 
-    images : [M, C, H, W]. labels : int64 [M], or probabilities [M, classes]. lr : a scalar.
+    images : [M, C, H, W], or a function of picks, int64 [B], that gives [B, C, H, W].
+    labels : int64 [M], or probabilities [M, classes]. lr : a scalar. momentum : of the steps, without dampening.
+
+    >>> import torch
+    >>> from bilp_core.distillers.unrolling import Student, plan
+    >>> from bilp_core.nets import network
+    >>> net = network("convnet:depth=1,width=4", (1, 8, 8), 2)
+    >>> steps = plan(4, steps=2, batch=0, strategy="none", size=(8, 8), rng=torch.Generator().manual_seed(0))
+    >>> student = Student(net, torch.ones(4, 1, 8, 8), torch.tensor([0, 0, 1, 1]), torch.tensor(0.01), steps)
+    >>> path = [parameters["classifier.weight"] for parameters, _ in student.walk(dict(net.named_parameters()))]
+    >>> len(path), path[0].shape
+    (2, torch.Size([2, 64]))
     """
-    picks = step.picks.to(images.device, non_blocking=True)
-    seen = augment.apply(images[picks], step.drawn)
-    loss = F.cross_entropy(functional_call(net, parameters, (seen,)), labels[picks])
-    gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True)
-    return {name: p - lr * g for (name, p), g in zip(parameters.items(), gradients, strict=True)}
+
+    net: nn.Module
+    images: Tensor | Callable[[Tensor], Tensor]
+    labels: Tensor
+    lr: Tensor
+    plan: Sequence[Step]
+    momentum: float = 0.0
+
+    def slopes(self, parameters: Parameters, step: Step, graph: bool = True) -> Slopes:
+        """Of the loss of a step by the parameters, which need gradients; with the graph to all they depend on."""
+        picks = step.picks.to(self.labels.device, non_blocking=True)
+        images = self.images[picks] if isinstance(self.images, Tensor) else self.images(picks)
+        logits = functional_call(self.net, parameters, (augment.apply(images, step.drawn),))
+        loss = F.cross_entropy(logits, self.labels[picks])
+        return list(torch.autograd.grad(loss, list(parameters.values()), create_graph=graph))
+
+    def moved(self, parameters: Parameters, speed: Slopes | None, slopes: Slopes) -> tuple[Parameters, Slopes]:
+        """Parameters and speed after a step. speed : that of the step before, None before the first."""
+        if self.momentum and speed is not None:
+            slopes = [self.momentum * v + g for v, g in zip(speed, slopes, strict=True)]
+        return {name: p - self.lr * v for (name, p), v in zip(parameters.items(), slopes, strict=True)}, slopes
+
+    @torch.no_grad()
+    def walk(self, start: Parameters) -> Iterator[tuple[Parameters, Slopes]]:
+        """Parameters, and the speed that led there, after each step; no graph is kept."""
+        parameters, speed = start, None
+        for step in self.plan:
+            with torch.enable_grad():
+                slopes = self.slopes(leaves(parameters), step, graph=False)
+            parameters, speed = self.moved(parameters, speed, slopes)
+            yield parameters, speed
 
 
 def matching_loss(end: Parameters, start: Parameters, target: Parameters) -> Tensor:
@@ -76,64 +123,98 @@ def leaves(parameters: Parameters) -> Parameters:
     return {name: p.detach().requires_grad_() for name, p in parameters.items()}
 
 
-def unrolled_gradients(
-    net: nn.Module, start: Parameters, target: Parameters, images: Tensor, labels: Tensor, lr: Tensor,
-    plan: Sequence[Step],
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
-    """The matching loss, and its gradients by images and lr, through the graph of all steps at once.
+# (student, start, loss of its end, what to differentiate by) -> the loss, and the gradients
+Finish = Callable[[Parameters], Tensor]
+Found = tuple[Tensor, tuple[Tensor, ...]]
 
-    images : [M, C, H, W] and lr, a scalar, require gradients. labels : int64 [M].
 
+def unrolled(student: Student, start: Parameters, finish: Finish, wanted: Sequence[Tensor]) -> Found:
+    """The loss of where the student ends, and its gradients, through the graph of all steps at once.
+
+    finish : function(parameters) -> a scalar. wanted : tensors that need gradients, on which the student's images,
+    labels or lr depend, or which they are.
+
+    >>> from functools import partial
     >>> import torch
-    >>> from bilp_core.distillers.unrolling import checkpointed_gradients, plan, unrolled_gradients
+    >>> from bilp_core.distillers.unrolling import Student, checkpointed, first_order, matching_loss, plan, unrolled
     >>> from bilp_core.nets import network
     >>> rng = torch.Generator().manual_seed(0)
     >>> net = network("convnet:depth=1,width=4", (1, 8, 8), 2)
     >>> start = {name: 0.1 * torch.randn(p.shape, generator=rng) for name, p in net.named_parameters()}
-    >>> target = {name: p + 0.1 for name, p in start.items()}
+    >>> finish = partial(matching_loss, start=start, target={name: p + 0.1 for name, p in start.items()})
     >>> images = torch.randn(4, 1, 8, 8, generator=rng, requires_grad=True)
     >>> labels, lr = torch.tensor([0, 0, 1, 1]), torch.tensor(0.01, requires_grad=True)
     >>> steps = plan(4, steps=2, batch=0, strategy="none", size=(8, 8), rng=rng)
-    >>> loss, (by_images, by_lr) = unrolled_gradients(net, start, target, images, labels, lr, steps)
+    >>> student = Student(net, images, labels, lr, steps)
+    >>> loss, (by_images, by_lr) = unrolled(student, start, finish, (images, lr))
     >>> by_images.shape, by_lr.shape
     (torch.Size([4, 1, 8, 8]), torch.Size([]))
-    >>> same, gradients = checkpointed_gradients(net, start, target, images, labels, lr, steps)
+    >>> same, gradients = checkpointed(student, start, finish, (images, lr))
     >>> torch.allclose(loss, same), torch.allclose(by_images, gradients[0], atol=1e-7)
     (True, True)
+    >>> same, gradients = first_order(student, start, finish, (images, lr))
+    >>> torch.allclose(loss, same), 0.001 < float((gradients[0] - by_images).norm() / by_images.norm()) < 0.1
+    (True, True)
     """
-    parameters = leaves(start)
-    for step in plan:
-        parameters = advanced(net, parameters, images, labels, lr, step)
-    loss = matching_loss(parameters, start, target)
-    by_images, by_lr = torch.autograd.grad(loss, (images, lr))
-    return loss.detach(), (by_images, by_lr)
+    parameters, speed = leaves(start), None
+    for step in student.plan:
+        parameters, speed = student.moved(parameters, speed, student.slopes(parameters, step))
+    loss = finish(parameters)
+    return loss.detach(), torch.autograd.grad(loss, list(wanted))
 
 
-def checkpointed_gradients(
-    net: nn.Module, start: Parameters, target: Parameters, images: Tensor, labels: Tensor, lr: Tensor,
-    plan: Sequence[Step],
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
-    """The same, one step's graph at a time: forward keeping only parameters, then back, each step computed anew."""
-    path = [start]
-    for step in plan:
-        after = advanced(net, leaves(path[-1]), images.detach(), labels, lr.detach(), step)
-        path.append({name: p.detach() for name, p in after.items()})
+def checkpointed(
+    student: Student, start: Parameters, finish: Finish, wanted: Sequence[Tensor], exact: bool = True
+) -> Found:
+    """The same, one step's graph at a time; not `exact` is `first_order`. Memory: the parameters of each step besides.
+
+    With v_t = m v_{t-1} + g_t(w_{t-1}) and w_t = w_{t-1} - lr v_t, the adjoints go back as
+    v' <- m v' - lr w', then w' <- w' + (dg_t/dw)^T v', and what g_t depends on gets (dg_t/d.)^T v'.
+    """
+    learns_lr = any(t is student.lr for t in wanted)
+    path, speeds = [start], []
+    for parameters, speed in student.walk(start):
+        path.append(parameters)
+        if learns_lr and student.momentum:
+            speeds.append(speed)
     end = leaves(path.pop())
-    loss = matching_loss(end, start, target)
-    behind = torch.autograd.grad(loss, list(end.values()))
-    by_images, by_lr = torch.zeros_like(images), torch.zeros_like(lr)
-    for step in reversed(plan):
+    loss = finish(end)
+    behind: Sequence[Tensor] = torch.autograd.grad(loss, list(end.values()))
+    others = [t for t in wanted if t is not student.lr]
+    totals, by_lr = [torch.zeros_like(t) for t in others], torch.zeros_like(student.lr)
+    carried: Slopes | None = None
+    for step in reversed(student.plan):
         before = leaves(path.pop())
-        after = advanced(net, before, images, labels, lr, step)
-        found = torch.autograd.grad(list(after.values()), [images, lr, *before.values()], behind)
-        by_images += found[0]
-        by_lr += found[1]
-        behind = found[2:]
-    return loss.detach(), (by_images, by_lr)
+        slopes = student.slopes(before, step)
+        if learns_lr:
+            by_lr = by_lr - _inner(behind, speeds.pop() if student.momentum else [g.detach() for g in slopes])
+        back = [-student.lr.detach() * w for w in behind]
+        if student.momentum and carried is not None:
+            back = [student.momentum * v + b for v, b in zip(carried, back, strict=True)]
+        sources = [*others, *before.values()] if exact else others
+        found = torch.autograd.grad(slopes, sources, back, materialize_grads=True)
+        totals = [total + part for total, part in zip(totals, found, strict=False)]
+        if exact:
+            behind = [w + part for w, part in zip(behind, found[len(others) :], strict=True)]
+        carried = back
+    given = iter(totals)
+    return loss.detach(), tuple(by_lr if t is student.lr else next(given) for t in wanted)
 
 
-def unrolled_bytes(net: nn.Module, images: Tensor, labels: Tensor, step: Step, steps: int, checkpoint: bool) -> int:
-    """Memory that the graph of `steps` steps like `step` holds, from the tensors that one of them keeps.
+def first_order(student: Student, start: Parameters, finish: Finish, wanted: Sequence[Tensor]) -> Found:
+    """As `checkpointed`, without the second derivative by parameters. The example is at `unrolled`.
+
+    Source: Cui et al., Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory, ICML 2023.
+    """
+    return checkpointed(student, start, finish, wanted, exact=False)
+
+
+def _inner(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
+    return torch.stack([(a * b).sum() for a, b in zip(one, other, strict=True)]).sum()
+
+
+def unrolled_bytes(student: Student, checkpoint: bool) -> int:
+    """Memory that the graph of a student's steps holds, from the tensors that the first of them keeps.
 
     One step's worth with `checkpoint`, plus the parameters of each step; without it, that of all steps.
     """
@@ -146,9 +227,8 @@ def unrolled_bytes(net: nn.Module, images: Tensor, labels: Tensor, step: Step, s
         return tensor
 
     held: list[Tensor] = []
-    lr = torch.tensor(0.01, device=images.device, requires_grad=True)
-    parameters = leaves(dict(net.named_parameters()))
+    parameters = leaves(dict(student.net.named_parameters()))
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        advanced(net, parameters, images, labels, lr, step)
+        student.moved(parameters, None, student.slopes(parameters, student.plan[0]))
     one, size = sum(kept.values()), sum(p.numel() * p.element_size() for p in parameters.values())
-    return one + steps * size if checkpoint else one * steps
+    return one + len(student.plan) * size if checkpoint else one * len(student.plan)

@@ -3,19 +3,17 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch.func import functional_call
 
 from bilp_core import trials
 from bilp_core.data import ImageData, load
-from bilp_core.distillers import distill, experts, make, mtt, unrolling
+from bilp_core.distillers import distill, experts, make, trajectory, unrolling
 from bilp_core.errors import Diverged, InputError
 from bilp_core.evaluation import protocol
-from bilp_core.nets import initialise, network
-from bilp_core.nets.augment import apply, draw
+from bilp_core.nets.augment import draw
 from bilp_core.pruning import Adaptive
 from bilp_core.studies import trajectories
 from bilp_core.studies.students import student_path
@@ -23,57 +21,6 @@ from bilp_core.synthetic import SyntheticSet
 from bilp_core.trials import work
 
 from .common import NET, a_run, rng, short
-
-
-@pytest.fixture
-def case():
-    """Start, target, images, labels and a plan of four augmented steps, in double precision."""
-    net = network(NET, (1, 8, 8), 3)
-    initialise(net, rng())  # for some starts a step of the differences crosses a kink
-    net = net.double()
-    start = {name: p.detach().clone() for name, p in net.named_parameters()}
-    target = {name: p + 0.05 * torch.randn(p.shape, generator=rng(1)).double() for name, p in start.items()}
-    images = torch.randn(6, 1, 8, 8, generator=rng(2)).double()
-    labels = torch.arange(3).repeat_interleave(2)
-    return net, start, target, images, labels, unrolling.plan(6, 4, 4, "color_crop_scale", (8, 8), rng(3))
-
-
-def written_out(case, images, lr):
-    """The loss of a student that trains in place, for differences."""
-    net, start, target, _, labels, plan = case
-    parameters = {name: p.clone().requires_grad_() for name, p in start.items()}
-    for step in plan:
-        logits = functional_call(net, parameters, (apply(images[step.picks], step.drawn),))
-        gradients = torch.autograd.grad(F.cross_entropy(logits, labels[step.picks]), list(parameters.values()))
-        parameters = {
-            name: (p - lr * g).detach().requires_grad_()
-            for (name, p), g in zip(parameters.items(), gradients, strict=True)
-        }
-    missed = sum(((parameters[n] - target[n]) ** 2).sum() for n in target)
-    return (missed / sum(((start[n] - target[n]) ** 2).sum() for n in target)).item()
-
-
-@pytest.mark.parametrize("gradients", [unrolling.unrolled_gradients, unrolling.checkpointed_gradients])
-def test_loss_and_gradients_against_differences(case, gradients):
-    net, start, target, images, labels, plan = case
-    images, lr = images.requires_grad_(), torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
-    loss, (by_images, by_lr) = gradients(net, start, target, images, labels, lr, plan)
-    images = images.detach()
-    assert float(loss) == pytest.approx(written_out(case, images, 0.1), rel=1e-10)
-    e = 1e-5
-    slope = (written_out(case, images, 0.1 + e) - written_out(case, images, 0.1 - e)) / (2 * e)
-    assert float(by_lr) == pytest.approx(slope, rel=1e-4)
-    way = torch.randn(images.shape, generator=rng(5)).double()
-    slope = (written_out(case, images + e * way, 0.1) - written_out(case, images - e * way, 0.1)) / (2 * e)
-    assert float((by_images * way).sum()) == pytest.approx(slope, rel=1e-3)
-
-
-def test_a_student_on_the_spot_loses_nothing_but_the_way():
-    here = {"w": torch.zeros(3)}
-    there = {"w": torch.tensor([3.0, 0.0, 4.0])}
-    assert float(unrolling.matching_loss(here, here, there)) == 1
-    assert float(unrolling.matching_loss(there, here, there)) == 0
-    assert float(unrolling.matching_loss({"w": torch.tensor([3.0, 0.0, 0.0])}, here, there)) == pytest.approx(16 / 25)
 
 
 @pytest.mark.parametrize("checkpoint", [False, True])
@@ -109,6 +56,7 @@ def test_settings_of_the_authors(data):
         )  # fmt: skip
 
     assert chosen("cifar10", 10, 32, 1) == ("absolute", 50, 2, 2, 100, 1e-7, 0.01, 0, 100)
+    assert chosen("cifar10", 10, 32, 10) == ("absolute", 30, 2, 20, 100, 1e-5, 1e-3, 0, 100)  # not the misprint
     assert chosen("cifar10", 10, 32, 50) == ("none", 30, 2, 40, 1000, 1e-5, 1e-3, 0, 100)
     assert chosen("cifar100", 100, 32, 50)[1:4] + chosen("cifar100", 100, 32, 50)[-2:] == (80, 2, 40, 125, 100)
     assert chosen("cifar100", 100, 32, 20) == chosen("cifar100", 100, 32, 50) == chosen("cifar100", 100, 32, 90)
@@ -169,7 +117,9 @@ def test_images_and_step_size_descend_with_momentum(data):
         torch.randint(1, (), generator=run.rng)
         plan = unrolling.plan(6, 2, 0, "none", (8, 8), run.rng)
         images, lr = (value.requires_grad_() for value in values)
-        _, slopes = unrolling.unrolled_gradients(run.net, start, target, images, run.labels, lr, plan)
+        student = unrolling.Student(run.net, images, run.labels, lr, plan)
+        finish = partial(unrolling.matching_loss, start=start, target=target)
+        _, slopes = unrolling.unrolled(student, start, finish, (images, lr))
         speeds = [0.5 * speed + slope for speed, slope in zip(speeds, slopes, strict=True)]
         values = [(images - 3.0 * speeds[0]).detach(), (lr - 1e-3 * speeds[1]).detach()]
     torch.testing.assert_close(run.images.detach(), values[0])
@@ -220,17 +170,17 @@ def test_checkpointing_takes_less_memory(data):
     method = short("mtt", steps=6)
     run = a_run(method, data)
     (step,) = unrolling.plan(6, 1, 0, run.strategy, (8, 8), rng())
-    whole, parts = (
-        unrolling.unrolled_bytes(run.net, run.images, run.labels, step, 6, checkpoint) for checkpoint in (False, True)
-    )
+    lr = torch.tensor(0.01, requires_grad=True)
+    student = unrolling.Student(run.net, run.images, run.labels, lr, [step] * 6)
+    whole, parts = (unrolling.unrolled_bytes(student, checkpoint) for checkpoint in (False, True))
     size = sum(p.numel() * 4 for p in run.net.parameters())
     assert whole % 6 == 0
     assert parts == whole // 6 + 6 * size
     activations = 6 * (64 + 64 * 6) * 4  # the input and the first convolution's output
     assert whole // 6 > activations
-    mtt.check_memory(run, method, whole)
+    trajectory.check_memory(run, method, whole)
     with pytest.raises(InputError, match="mtt: 6 steps on 6 synthetic images hold about .* checkpoint=true"):
-        mtt.check_memory(run, method, whole - 1)
+        trajectory.check_memory(run, method, whole - 1)
 
 
 def test_the_path_of_a_student(data, tmp_path):
