@@ -137,8 +137,7 @@ def distill(
                 progress(iteration, method.iterations, f"loss {float(loss):.4g}")
         if kept.due() and iteration < method.iterations:
             kept.save({"done": iteration, "run": run.state_dict()})
-    images, labels = run.images.detach(), run.labels.detach()
-    if not torch.isfinite(images).all() or not torch.isfinite(labels).all():
+    if not torch.isfinite(run.images).all() or not torch.isfinite(run.labels).all():
         remedy = f"lower image_lr = {method.image_lr}"
         raise Diverged(f"{method.name}: images or labels are not finite after the last step; {remedy}")
     meta = {
@@ -157,7 +156,7 @@ def distill(
     }
     if adaptive:
         meta["adaptive"] = {**asdict(adaptive), "dropped": run.batches.dropped / max(run.batches.seen, 1)}
-    made = SyntheticSet(images, labels, data.classes, data.mean, data.std, meta, method.formation(), data.whitening)
+    made = method.result(run, meta)
     for doubt in made.doubts():
         warnings.warn(doubt, stacklevel=2)
     return made

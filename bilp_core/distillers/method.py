@@ -179,3 +179,10 @@ class Distiller(ABC):
     def learned(self, run: Run) -> dict[str, Any]:  # noqa: ARG002
         """After the last round: JSON values that the synthetic set keeps in its `meta`."""
         return {}
+
+    def result(self, run: Run, meta: dict[str, Any]) -> SyntheticSet:
+        """The set that all rounds made. meta : how, for the set to keep."""
+        data, images, labels = run.data, run.images.detach(), run.labels.detach()
+        return SyntheticSet(
+            images, labels, data.classes, data.mean, data.std, meta, self.formation(), data.whitening
+        )

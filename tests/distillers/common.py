@@ -5,13 +5,15 @@ import torch
 from bilp_core.distillers import Run, make
 
 NET = "convnet:depth=2,width=6"
+TRAJECTORY = {
+    "zca": "none", "steps": 3, "span": 1, "starts": 1, "start_lr": 0.01, "step_lr": 1e-7, "image_lr": 1.0,
+    "experts": 2, "epochs": 2, "expert_batch": 16, "augment": False,
+}  # fmt: skip
 SHORT = {  # rounds of theirs are long
     "idc": {"inner": 2, "network_images": 16, "image_lr": 0.01},
-    "mtt": {
-        "zca": "none", "steps": 3, "span": 1, "starts": 1, "start_lr": 0.01, "step_lr": 1e-7, "image_lr": 1.0,
-        "experts": 2, "epochs": 2, "expert_batch": 16, "augment": False,
-    },
-}  # fmt: skip
+    "mtt": TRAJECTORY,
+    "tesla": TRAJECTORY,
+}
 
 
 def rng(seed=0):

@@ -44,17 +44,18 @@ def test_batches_of_a_plan_are_passes_over_the_set():
     assert draw("none", 1, (8, 8), rng()).ops == steps[0].drawn.ops
 
 
-def test_settings_of_the_authors(data):
-    def chosen(name, classes, size, ipc, **options):
-        images = torch.zeros(1, 3, size, size, dtype=torch.uint8)
-        names = tuple(map(str, range(classes)))
-        one = ImageData(images, torch.zeros(1, dtype=torch.int64), names, (0.5,) * 3, (0.5,) * 3, name, named=name)
-        made = make("mtt", **options).resolved(one, ipc)
-        return (
-            made.zca, made.steps, made.span, made.starts, made.image_lr, made.step_lr, made.start_lr,
-            made.batch_synthetic, made.experts,
-        )  # fmt: skip
+def cell(method, fields, name, classes, size, ipc, **options):
+    """Settings of a method for a data set and an IPC."""
+    images = torch.zeros(1, 3, size, size, dtype=torch.uint8)
+    names = tuple(map(str, range(classes)))
+    one = ImageData(images, torch.zeros(1, dtype=torch.int64), names, (0.5,) * 3, (0.5,) * 3, name, named=name)
+    made = make(method, **options).resolved(one, ipc)
+    return tuple(getattr(made, field) for field in fields)
 
+
+def test_settings_of_the_authors():
+    fields = ("zca", "steps", "span", "starts", "image_lr", "step_lr", "start_lr", "batch_synthetic", "experts")
+    chosen = partial(cell, "mtt", fields)
     assert chosen("cifar10", 10, 32, 1) == ("absolute", 50, 2, 2, 100, 1e-7, 0.01, 0, 100)
     assert chosen("cifar10", 10, 32, 10) == ("absolute", 30, 2, 20, 100, 1e-5, 1e-3, 0, 100)  # not the misprint
     assert chosen("cifar10", 10, 32, 50) == ("none", 30, 2, 40, 1000, 1e-5, 1e-3, 0, 100)
