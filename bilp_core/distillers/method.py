@@ -183,6 +183,4 @@ class Distiller(ABC):
     def result(self, run: Run, meta: dict[str, Any]) -> SyntheticSet:
         """The set that all rounds made. meta : how, for the set to keep."""
         data, images, labels = run.data, run.images.detach(), run.labels.detach()
-        return SyntheticSet(
-            images, labels, data.classes, data.mean, data.std, meta, self.formation(), data.whitening
-        )
+        return SyntheticSet(images, labels, data.classes, data.mean, data.std, meta, self.formation(), data.whitening)

@@ -43,12 +43,14 @@ def mean_answers(net: nn.Module, buffer: Buffer, images: Tensor, labels: Tensor 
     >>> mean_answers(net, buffer, some).shape
     torch.Size([5, 10])
     """
-    every = right = count = 0.0
+    every: Tensor | None = None
+    right = count = torch.zeros(len(images), 1, device=images.device)
     for expert in range(len(buffer)):
         logits = answers(net, buffer.parameters(expert, buffer.epochs, images.device), images)
-        every = every + logits
+        every = logits if every is None else every + logits
         if labels is not None:
             counts = (logits.argmax(1) == labels).to(logits)[:, None]
             right, count = right + counts * logits, count + counts
-    every = every / len(buffer)
-    return every if labels is None else torch.where(count > 0, right / count.clamp(min=1), every)
+    assert every is not None
+    mean = every / len(buffer)
+    return mean if labels is None else torch.where(count > 0, right / count.clamp(min=1), mean)
