@@ -44,11 +44,12 @@ class Training:
     """How an expert is trained: plain SGD. epochs : after each of which the parameters are kept.
 
     lr, momentum, weight_decay, batch : of SGD; batch is in images. augment : an augmentation, "none" for none.
+    sharpness : rho of sharpness-aware steps, 0 for plain ones, see `bilp_core.nets.sharpness`.
     Source: the defaults are those of Cazenavette et al., CVPR 2022, as their code has them.
 
     >>> from bilp_core.distillers.experts import Training
     >>> Training(epochs=3)
-    Training(epochs=3, lr=0.01, momentum=0.0, weight_decay=0.0, batch=256, augment='none')
+    Training(epochs=3, lr=0.01, momentum=0.0, weight_decay=0.0, batch=256, augment='none', sharpness=0.0)
     """
 
     epochs: int = 50
@@ -57,6 +58,7 @@ class Training:
     weight_decay: float = 0.0
     batch: int = 256
     augment: str = "none"
+    sharpness: float = 0.0
 
     def recipe(self) -> Recipe:
         return Recipe(**asdict(self))
@@ -73,7 +75,10 @@ def key(data: ImageData, spec: str, training: Training) -> str:
     >>> key(train, "convnet", Training()) == key(test, "convnet", Training())
     False
     """
-    about = [FORMAT, revision("core"), speed.mode(), spec, asdict(training), data.classes, data.mean, data.std]
+    settings = asdict(training)
+    if not training.sharpness:
+        del settings["sharpness"]  # keys are as they were before there was any
+    about = [FORMAT, revision("core"), speed.mode(), spec, settings, data.classes, data.mean, data.std]
     about += changed(["experts"]).values()
     digest = hashlib.sha256(json.dumps(about).encode())
     if data.whitening:

@@ -57,7 +57,7 @@ class Run:
         rng: Generator,
         adaptive: Adaptive | None = None,
     ) -> None:
-        self.method, self.data, self.rng = method, data, rng
+        self.method, self.data, self.start, self.rng = method, data, start, rng
         self.stage: Any = None  # what the method's `first_stage` gave
         self.ipc = len(start.images) // data.num_classes
         self.images = start.images.clone().requires_grad_()

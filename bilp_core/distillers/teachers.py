@@ -1,11 +1,15 @@
-"""What experts say about images: labels from teachers."""
+"""What experts say about images: labels from teachers, and images that they recognise."""
 
 from __future__ import annotations
 
+import warnings
+
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
+from ..data.images import ImageData
 from .experts import Buffer
 from .unrolling import Parameters
 
@@ -54,3 +58,47 @@ def mean_answers(net: nn.Module, buffer: Buffer, images: Tensor, labels: Tensor 
     assert every is not None
     mean = every / len(buffer)
     return mean if labels is None else torch.where(count > 0, right / count.clamp(min=1), mean)
+
+
+def recognised(
+    net: nn.Module, expert: Parameters, data: ImageData, ipc: int, rng: Generator
+) -> tuple[Tensor, int, int]:
+    """Indices of `ipc` samples a class that the expert classifies rightly, class by class and in random order, int64
+    [classes x ipc]; how many it was asked about, and how many of those it got wrong.
+
+    rng : on the data's device. A class with too few is filled up with those of least loss, and a warning.
+
+    >>> import torch
+    >>> from bilp_core import load
+    >>> from bilp_core.distillers.teachers import recognised
+    >>> from bilp_core.nets import Ensemble, Recipe, fit
+    >>> train, _ = load("digits")
+    >>> ensemble = Ensemble("convnet:depth=1,width=8", train.shape, 10, seeds=[0], stacked=False)
+    >>> _ = fit(ensemble, train, Recipe(epochs=3, lr=0.05, batch=64))
+    >>> net = ensemble.members[0]
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> picks, asked, wrong = recognised(net, dict(net.named_parameters()), train, ipc=2, rng=rng)
+    >>> train.labels[picks][:6].tolist(), wrong < asked
+    ([0, 0, 1, 1, 2, 2], True)
+    """
+    picks, asked, wrong = [], 0, 0
+    for label, members in enumerate(data.of_class(c) for c in range(data.num_classes)):
+        order = members[torch.randperm(len(members), generator=rng, device=rng.device)]
+        right, others, losses = order[:0], order[:0], torch.empty(0, device=order.device)
+        for part in order.split(CHUNK):
+            logits = answers(net, expert, data.batch(part))
+            good = logits.argmax(1) == label
+            right, others = torch.cat([right, part[good]]), torch.cat([others, part[~good]])
+            losses = torch.cat([losses, F.cross_entropy(logits, data.labels[part], reduction="none")[~good]])
+            asked, wrong = asked + len(part), wrong + len(part) - int(good.sum())
+            if len(right) >= ipc:
+                break
+        if len(right) < ipc:
+            warnings.warn(
+                f"the expert recognises only {len(right)} images of class {data.classes[label]!r}: to the {ipc} that "
+                "were asked for, those of least loss are added",
+                stacklevel=2,
+            )
+            right = torch.cat([right, others[losses.argsort(stable=True)]])
+        picks.append(right[:ipc])
+    return torch.cat(picks), asked, wrong

@@ -11,7 +11,7 @@ from ..nets.recipe import Recipe
 from ..utils.options import merged
 
 # method -> the protocol that it was published with; methods enter themselves, see `Distiller.judged_like`
-METHODS = {"dc": "dc", "dsa": "dsa", "dm": "dsa", "mtt": "dsa", "idc": "idc", "frepo": "frepo"}
+METHODS = {"dc": "dc", "dsa": "dsa", "dm": "dsa", "mtt": "dsa", "datm": "datm", "idc": "idc", "frepo": "frepo"}
 SCHEDULES = ("half", "thirds", "cosine")
 # synthetic images, and the steps with which FRePo evaluates that many
 FREPO_STEPS = (
@@ -90,7 +90,8 @@ def protocol(
 
     dc       : 300 epochs without augmentation; but 1000 with one random crop, scaling or rotation an image on
                MNIST and on our small digits, with crop or noise for a ConvNet with BatchNorm.
-    dsa, dm, mtt : 1000 epochs with DSA augmentation, without flip on digit data.
+    dsa, dm, mtt, tesla : 1000 epochs with DSA augmentation, without flip on digit data.
+    datm     : the same at batch 128.
     idc      : see `idc_protocol`. frepo : see `frepo_protocol`.
     ipc, factor : of the synthetic set; only those two depend on them.
     learned_lr : the step size that was distilled with the set (`meta["lr"]`), which then is the learning rate.
@@ -112,7 +113,8 @@ def protocol(
         base = frepo_protocol(data, ipc)
     else:
         strategy = dc_strategy(data, network) if kind == "dc" else augment.dsa_strategy(data.flip)
-        base = Protocol(epochs=300 if strategy == "none" else 1000, augment=strategy)
+        batch = 128 if kind == "datm" else 256
+        base = Protocol(epochs=300 if strategy == "none" else 1000, augment=strategy, batch=batch)
     if learned_lr is not None:
         base = replace(base, lr=learned_lr)
     return Protocol(**merged(f"the evaluation of {method!r}", asdict(base), overrides))

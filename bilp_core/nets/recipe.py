@@ -56,6 +56,7 @@ class Recipe:
     cosine_to  : with every step it falls along a cosine, to this share of `lr`, as in that of FRePo.
     warmup     : steps (of more than half of all: that half) in which it rises from 0 before; needs `cosine_to`.
     cutmix     : probability that a batch is mixed, after its augmentation.
+    sharpness  : rho of a sharpness-aware step, see `bilp_core.nets.sharpness`; 0 for a plain one. Twice the time.
     augment    : a strategy, see `bilp_core.nets.augment`.
     Raises InputError for a value out of range.
 
@@ -78,12 +79,13 @@ class Recipe:
     augment: str = "none"
     cutmix: float = 0.0
     loss: str = "cross_entropy"
+    sharpness: float = 0.0
 
     def __post_init__(self) -> None:
         for field, least in (("epochs", 1), ("batch", 1)):
             if getattr(self, field) < least:
                 raise InputError(f"{field} = {getattr(self, field)}: must be at least {least}")
-        for field in ("lr", "weight_decay", "momentum"):
+        for field in ("lr", "weight_decay", "momentum", "sharpness"):
             value = getattr(self, field)
             if not math.isfinite(value) or value < 0:
                 raise InputError(f"{field} = {value}: must be a finite number, not negative")

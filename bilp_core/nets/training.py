@@ -1,6 +1,7 @@
 """Training and testing an ensemble."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -11,6 +12,7 @@ from . import augment
 from .ensemble import Ensemble, Samples
 from .mixing import cutmix
 from .recipe import LOSSES, Recipe
+from .sharpness import sharpened
 
 
 def _optimizer(leaves: list[Tensor], recipe: Recipe, lr: float) -> torch.optim.Optimizer:
@@ -77,6 +79,14 @@ def fit(
     optimizer = _optimizer(leaves, recipe, lr)
     history = torch.zeros(recipe.epochs, len(ensemble), device=ensemble.device)
     starts = range(0, count, recipe.batch)
+
+    def losses(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = ensemble.logits(images)
+        return logits, loss(logits.flatten(0, 1), labels.flatten(0, 1)).view(len(ensemble), -1)
+
+    def slopes(images: Tensor, labels: Tensor) -> Sequence[Tensor]:
+        return torch.autograd.grad(losses(images, labels)[1].mean(1).sum(), leaves)
+
     for epoch in range(recipe.epochs):
         ensemble.train()
         orders = None
@@ -87,10 +97,13 @@ def fit(
                 for group in optimizer.param_groups:
                     group["lr"] = lr * recipe.share_of_lr(step, recipe.epochs * len(starts))
             images, labels = _batches(samples, recipe, ensemble, orders, start)
-            logits = ensemble.logits(images)
-            values = loss(logits.flatten(0, 1), labels.flatten(0, 1)).view(len(ensemble), -1)
+
+            logits, values = losses(images, labels)
             # a sum over networks: each network's gradient is that of its own mean loss
-            grads = torch.autograd.grad(values.mean(1).sum(), leaves)
+            grads: Sequence[Tensor] = torch.autograd.grad(values.mean(1).sum(), leaves)
+            if recipe.sharpness:
+                again = partial(slopes, images, labels)
+                grads = sharpened(leaves, grads, again, recipe.sharpness, len(ensemble), ensemble.stacked)
             for leaf, grad in zip(leaves, grads, strict=True):
                 leaf.grad = grad
             optimizer.step()

@@ -44,7 +44,9 @@ def main() -> None:
         about = {"data": args.name or Path(args.data).name, "trials": count, "early": own["early"]}
         about |= {"probe": json.dumps(probe), "beside": ", ".join(beside)}
         made = trials.provenance(trials.device())
-        table.assign(**about, **made | {"versions": json.dumps(made["versions"])}).round(6).to_csv(args.out, index=False)
+        table.assign(**about, **made | {"versions": json.dumps(made["versions"])}).round(6).to_csv(
+            args.out, index=False
+        )
         print(table.round(3).to_string(), flush=True)
 
 

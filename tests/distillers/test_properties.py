@@ -18,6 +18,7 @@ WHOLE = {
     "idc": {"augment": "none", "cutmix": "off", "network_images": 20, "network_batch": 20},
     "mtt": {"expert_batch": 20},
     "tesla": {"expert_batch": 20},
+    "datm": {"expert_batch": 20},
 }
 LEAST = {"frepo": -1 / 2}  # of a loss, where it is not 0: no error, less the largest margin of two labels
 

@@ -45,6 +45,7 @@ def always_due(monkeypatch):
     monkeypatch.setattr(state, "SHARE", 1e9)
 
 
+@pytest.mark.filterwarnings("ignore:the expert recognises only")
 @pytest.mark.parametrize(("name", "adaptive"), CASES)
 def test_goes_on_to_the_same_set(name, adaptive, data, folder):
     whole = made(name, adaptive, data, None)
