@@ -57,11 +57,8 @@ class DATM(Trajectory):
 
     >>> from bilp_core import distill, load, make
     >>> train, _ = load("digits")
-    >>> small = dict(iterations=2, steps=3, span=1, starts=1, starts_early=1, experts=1, epochs=3)
-    >>> made = distill(
-    ...     make("datm", **small, expert_lr=0.05, expert_batch=64), train, ipc=1, network="convnet:depth=1,width=8",
-    ...     home="experts",
-    ... )
+    >>> method = make("datm", iterations=2, steps=3, span=1, starts=1, starts_early=1, experts=1, epochs=1)
+    >>> made = distill(method, train, ipc=1, network="convnet:depth=1,width=4", init="real", home="experts")
     >>> made.images.shape, made.labels.shape, bool((made.labels.sum(1) - 1).abs().max() < 1e-6)
     (torch.Size([10, 1, 8, 8]), torch.Size([10, 10]), True)
     """
