@@ -48,6 +48,20 @@ def layerwise_cosine(synthetic: list[Tensor], real: list[Tensor]) -> Tensor:
     return total
 
 
+def train_network(run: Run, lr: float, epochs: int) -> None:
+    """Train the network of a run on the synthetic set as it is now, by SGD without momentum."""
+    run.net.train()
+    images = run.images.detach()
+    optimizer = torch.optim.SGD(run.net.parameters(), lr=lr)
+    for _ in range(epochs):
+        order = torch.randperm(len(images), generator=run.rng, device=run.rng.device)
+        for picks in order.split(256):
+            loss = F.cross_entropy(run.net(run.augmented(images[picks])), run.labels[picks])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
 @dataclass(frozen=True)
 class DC(GradientMatching):
     """Match the gradient of the mean loss on synthetic images to that on real ones, class by class.
@@ -113,7 +127,7 @@ class DC(GradientMatching):
                 seen += loss.detach()
             run.descend()
             if turn < outer - 1:
-                self.train_network(run, inner)
+                train_network(run, self.network_lr, inner)
         return seen / (outer * run.data.num_classes)
 
     def freeze_batchnorm(self, run: Run) -> None:
@@ -124,16 +138,3 @@ class DC(GradientMatching):
                 run.net(torch.cat([run.batches(c, 16) for c in range(run.data.num_classes)]))
             for module in run.batchnorms:
                 module.eval()
-
-    def train_network(self, run: Run, epochs: int) -> None:
-        """Train the network on the synthetic set as it is now."""
-        run.net.train()
-        images = run.images.detach()
-        optimizer = torch.optim.SGD(run.net.parameters(), lr=self.network_lr)
-        for _ in range(epochs):
-            order = torch.randperm(len(images), generator=run.rng, device=run.rng.device)
-            for picks in order.split(256):
-                loss = F.cross_entropy(run.net(run.augmented(images[picks])), run.labels[picks])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()

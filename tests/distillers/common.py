@@ -10,6 +10,7 @@ TRAJECTORY = {
     "experts": 2, "epochs": 2, "expert_batch": 16, "augment": False,
 }  # fmt: skip
 SHORT = {  # rounds of theirs are long
+    "cafe": {"most": 2},
     "idc": {"inner": 2, "network_images": 16, "image_lr": 0.01},
     "mtt": TRAJECTORY,
     "tesla": TRAJECTORY,

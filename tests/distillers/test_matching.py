@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from bilp_core.data import ImageData
 from bilp_core.distillers import METHODS, ClassBatches, distill, make, options_of
-from bilp_core.distillers.dc import layerwise_cosine, loops
+from bilp_core.distillers.dc import layerwise_cosine, loops, train_network
 from bilp_core.errors import Diverged, InputError
 from bilp_core.nets import augment, initialise, network
 
@@ -136,7 +136,7 @@ def test_a_network_trains_on_the_synthetic_set_in_batches_of_256(data, monkeypat
     run = a_run(make("dc"), data, "mlp", ipc=100)
     sizes, plain = [], run.augmented
     monkeypatch.setattr(run, "augmented", lambda images: sizes.append(len(images)) or plain(images))
-    run.method.train_network(run, 2)
+    train_network(run, run.method.network_lr, 2)
     assert sizes == [256, 44] * 2
 
 
