@@ -106,7 +106,7 @@ def test_a_cap_of_nothing_is_refused():
 def test_it_beats_random_real_images():
     train, test = load("digits")
     settings = {"network": NET, "seed": 0}
-    made = distill(make("cafe", iterations=30, batch=64, most=4), train, 1, **settings)
+    made = distill(make("cafe", iterations=12, batch=64, most=4), train, 1, **settings)
     real = distill(make("dm", iterations=1, image_lr=0.0), train, 1, init="real", **settings)
     recipe = protocol("cafe", test, NET, ipc=1, epochs=100)
     ours, theirs = (evaluate(s, test, network=NET, protocol=recipe, repeats=3).mean for s in (made, real))
