@@ -14,6 +14,10 @@ PUBLISHED = {
         "iterations": 2000, "image_momentum": 0.5, "batch": 64, "factor": 2, "decode": "single", "inner": 100,
         "batch_synthetic": 128, "network_lr": 0.01, "network_momentum": 0.9, "network_decay": 5e-4, "network_batch": 64,
     },
+    "cafe": {
+        **MATCHING, "iterations": 2000, "image_lr": 0.1, "network_lr": 0.01, "shallow": 0.1, "deep": 1.0,
+        "inner_weight": 0.01, "steady": 0.04, "rising": 0.03, "augment": False,
+    },
     "mtt": {
         "iterations": 10000, "image_momentum": 0.5, "augment": True, "epochs": 50, "expert_lr": 0.01,
         "expert_momentum": 0.0, "expert_decay": 0.0, "expert_batch": 256,
