@@ -33,6 +33,7 @@ from .emulated_gpu import emulated_gpu
 from .indicators.common import TINY
 
 QUICK = Protocol(epochs=1, lr=0.01)
+pytestmark = pytest.mark.filterwarnings("ignore:the expert recognises")  # on eight images a class
 
 
 @pytest.fixture(autouse=True)
