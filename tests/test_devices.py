@@ -1,7 +1,7 @@
 """What the registries hold works on a GPU as far as places go: on an emulated one, see `emulated_gpu`.
 
 A new method, indicator, start, network or coreset is tested by its being there. That the numbers are a CPU's is
-compared on a real GPU, by `gpu/plan.py`.
+compared on a real GPU.
 """
 
 from dataclasses import dataclass, replace
