@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -27,6 +28,7 @@ class State(Learning):
 
     labels: torch.optim.Optimizer
     rounds: int = 0
+    skipped: int = 0
     asked: int = 0
     wrong: int = 0
 
@@ -132,6 +134,7 @@ class DATM(Trajectory):
         loss, (by_images, by_lr, by_labels) = self.follow(self.student(run, labels), start, target, wanted)
         state.rounds += 1
         if loss > self.threshold:
+            state.skipped += 1
             return loss
         run.images.grad, state.lr.grad = by_images, by_lr
         (run.labels.grad,) = torch.autograd.grad(shares, run.labels, by_labels)
@@ -142,6 +145,12 @@ class DATM(Trajectory):
 
     def learned(self, run: Run) -> dict[str, Any]:
         state: State = run.state
+        if state.skipped > state.rounds / 2:
+            warnings.warn(
+                f"datm: in {state.skipped} of {state.rounds} rounds the loss was above threshold = {self.threshold}, so "
+                "that they changed nothing: a lower label_lr or image_lr, or a higher threshold, may help",
+                stacklevel=2,
+            )
         return {**super().learned(run), "asked_expert": [state.asked, state.wrong]}
 
     def result(self, run: Run, meta: dict[str, Any]) -> SyntheticSet:

@@ -14,7 +14,7 @@ SHORT = {  # rounds of theirs are long
     "idc": {"inner": 2, "network_images": 16, "image_lr": 0.01},
     "mtt": TRAJECTORY,
     "tesla": TRAJECTORY,
-    "datm": {**TRAJECTORY, "starts_early": 1, "threshold": 9.0},
+    "datm": {**TRAJECTORY, "starts_early": 1, "threshold": 9.0, "label_lr": 0.1},
 }
 
 

@@ -182,3 +182,9 @@ def test_the_pruning_is_the_same_in_both_stages(data, tmp_path):
     assert {bytes(image.numpy().tobytes()) for image in made.images} <= known
     with pytest.raises(InputError, match="additively separable .* that of 'datm' is not"):
         distill(short("datm"), data, 1, network=NET, adaptive=Adaptive(0.3))
+
+
+@pytest.mark.filterwarnings("ignore:the expert recognises", "ignore:.*far out")
+def test_rounds_that_change_nothing_are_told_of(data):
+    with pytest.warns(UserWarning, match=r"in 4 of 4 rounds the loss was above threshold = 1e-09.*lower label_lr"):
+        distill(short("datm", iterations=4, threshold=1e-9), data, 1, network=NET)
