@@ -147,8 +147,8 @@ class DATM(Trajectory):
         state: State = run.state
         if state.skipped > state.rounds / 2:
             warnings.warn(
-                f"datm: in {state.skipped} of {state.rounds} rounds the loss was above threshold = {self.threshold}, so "
-                "that they changed nothing: a lower label_lr or image_lr, or a higher threshold, may help",
+                f"datm: in {state.skipped} of {state.rounds} rounds the loss was above threshold = {self.threshold}, "
+                "so that they changed nothing: a lower label_lr or image_lr, or a higher threshold, may help",
                 stacklevel=2,
             )
         return {**super().learned(run), "asked_expert": [state.asked, state.wrong]}
