@@ -245,7 +245,8 @@ def all_real(
 
 
 def stored(synthetic: SyntheticSet) -> int:
-    """Stored images a class; the mean, rounded, where classes differ.
+    """Stored images a class; the mean, rounded, where classes differ. Of a parameterised set: the images a class that
+    have as many numbers.
 
     >>> import torch
     >>> from bilp_core import load
@@ -254,4 +255,4 @@ def stored(synthetic: SyntheticSet) -> int:
     >>> stored(initial(load("digits").train, ipc=2, init="noise", rng=torch.Generator().manual_seed(0)))
     2
     """
-    return max(1, round(len(synthetic.images) / len(synthetic.classes)))
+    return max(1, round(synthetic.budget))

@@ -11,8 +11,18 @@ from ..nets.recipe import Recipe
 from ..utils.options import merged
 
 # method -> the protocol that it was published with; methods enter themselves, see `Distiller.judged_like`
-METHODS = {"dc": "dc", "dsa": "dsa", "dm": "dsa", "mtt": "dsa", "datm": "datm", "idc": "idc", "frepo": "frepo"}
-SCHEDULES = ("half", "thirds", "cosine")
+METHODS = {
+    "dc": "dc",
+    "dsa": "dsa",
+    "dm": "dsa",
+    "mtt": "dsa",
+    "datm": "datm",
+    "haba": "haba",
+    "linba": "linba",
+    "idc": "idc",
+    "frepo": "frepo",
+}
+SCHEDULES = ("half", "thirds", "cosine", "constant")
 # synthetic images, and the steps with which FRePo evaluates that many
 FREPO_STEPS = (
     *((10, 1000), (100, 2000), (200, 20_000), (400, 5000), (500, 5000), (1000, 10_000)),
@@ -27,6 +37,7 @@ class Protocol:
     schedule : 'half', as DC, DSA and DM: epochs + 1 are trained, and after epoch epochs // 2 + 1 the learning rate
                falls to a tenth with a fresh optimiser. 'thirds', as IDC: it falls to a fifth after two thirds and
                after five sixths of the epochs. 'cosine', as FRePo: it rises for 500 steps and falls to a hundredth.
+               'constant', as LinBa: it stays.
     optimizer : 'sgd', or 'adam' (without momentum).
     cutmix   : probability that a batch is mixed.
     loss     : one of `training.LOSSES`, of hard or soft labels.
@@ -91,7 +102,9 @@ def protocol(
     dc       : 300 epochs without augmentation; but 1000 with one random crop, scaling or rotation an image on
                MNIST and on our small digits, with crop or noise for a ConvNet with BatchNorm.
     dsa, dm, mtt, tesla : 1000 epochs with DSA augmentation, without flip on digit data.
-    datm     : the same at batch 128.
+    datm     : the same at batch 128. haba : at batch 256, 200 epochs of the decoded set, in which each base is shown
+               five times: as many steps as 1000 of one rendering a base.
+    linba    : 300 epochs at a constant learning rate without weight decay, batch 640, no augmentation.
     idc      : see `idc_protocol`. frepo : see `frepo_protocol`.
     ipc, factor : of the synthetic set; only those two depend on them.
     learned_lr : the step size that was distilled with the set (`meta["lr"]`), which then is the learning rate.
@@ -111,10 +124,13 @@ def protocol(
         base = idc_protocol(data, network, ipc, factor)
     elif kind == "frepo":
         base = frepo_protocol(data, ipc)
+    elif kind == "linba":
+        base = Protocol(epochs=300, lr=0.01, momentum=0.9, weight_decay=0.0, batch=640, schedule="constant")
     else:
         strategy = dc_strategy(data, network) if kind == "dc" else augment.dsa_strategy(data.flip)
         batch = 128 if kind == "datm" else 256
-        base = Protocol(epochs=300 if strategy == "none" else 1000, augment=strategy, batch=batch)
+        epochs = 200 if kind == "haba" else 300 if strategy == "none" else 1000
+        base = Protocol(epochs=epochs, augment=strategy, batch=batch)
     if learned_lr is not None:
         base = replace(base, lr=learned_lr)
     return Protocol(**merged(f"the evaluation of {method!r}", asdict(base), overrides))

@@ -14,6 +14,7 @@ from ..data.images import Map
 from ..data.whitening import Whitening
 from ..errors import InputError
 from ..utils.files import atomic
+from .decoders import DECODERS, Decoder, budget
 from .formation import Formation
 
 FORMAT = "bilp-synthetic-1"
@@ -39,6 +40,7 @@ class SyntheticSet:
     mean, std : per channel, of pixels in [0, 1]. meta : how it was made, JSON values only.
     formation : how many training images each stored one stands for.
     whitening : that of the data it was made of, if any; test data then is whitened by it, too.
+    decoder : where images are made from fewer numbers, these; `images` is what it gives, and a file keeps it instead.
 
     >>> import torch
     >>> from bilp_core import SyntheticSet
@@ -60,6 +62,17 @@ class SyntheticSet:
     meta: Mapping[str, Any] = field(default_factory=dict)
     formation: Formation = field(default_factory=Formation)
     whitening: Map | None = None
+    decoder: Decoder | None = None
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers a file keeps of the images."""
+        return self.decoder.numbers if self.decoder else self.images.numel()
+
+    @property
+    def budget(self) -> float:
+        """Those numbers, in images a class."""
+        return budget(self.numbers, len(self.classes), tuple(self.images.shape[1:]))
 
     @property
     def hard_labels(self) -> Annotated[Tensor, "int64 [M]"]:
@@ -181,10 +194,11 @@ class SyntheticSet:
             "formation": asdict(self.formation),
             "meta": dict(self.meta),
         }
-        tensors = {
-            "images": self.images.detach().cpu().contiguous(),
-            "labels": self.labels.detach().cpu().contiguous(),
-        }
+        stored = {"images": self.images}
+        if self.decoder:
+            about["decoder"] = self.decoder.about()
+            stored = {f"decoder.{name}": tensor for name, tensor in self.decoder.tensors().items()}
+        tensors = {n: t.detach().cpu().contiguous() for n, t in {**stored, "labels": self.labels}.items()}
         if self.whitening:
             tensors |= {"zca_mean": self.whitening.mean.cpu(), "zca_matrix": self.whitening.matrix.cpu().contiguous()}
         with atomic(path) as temporary:
@@ -198,7 +212,8 @@ class SyntheticSet:
         try:
             with safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})["bilp"])
-                images, labels = file.get_tensor("images"), file.get_tensor("labels")
+                decoder, labels = _decoder(about, file), file.get_tensor("labels")
+                images = decoder.decoded() if decoder else file.get_tensor("images")
                 whitening = None
                 if "zca_mean" in file.keys():  # noqa: SIM118 (the file is no mapping)
                     whitening = Whitening(file.get_tensor("zca_mean"), file.get_tensor("zca_matrix"))
@@ -214,10 +229,11 @@ class SyntheticSet:
                 about["meta"],
                 Formation(**about.get("formation", {})),  # files of before it had any have none
                 whitening,
+                decoder,
             )
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, RuntimeError) as error:
             raise InputError(f"{path} cannot be read as a synthetic set: {error}") from None
         except (KeyError, TypeError, json.JSONDecodeError):
             raise InputError(f"{path} is a safetensors file, but not a synthetic set of this library") from None
@@ -233,6 +249,16 @@ class SyntheticSet:
             if whitening.mean.shape != (size,) or whitening.matrix.shape != (size, size):
                 raise InputError(f"{path}: its whitening does not fit images of {list(images.shape[1:])}")
         return loaded
+
+
+def _decoder(about: Mapping[str, Any], file: Any) -> Decoder | None:
+    """That of an opened file, None where it keeps images. Raises KeyError, TypeError or RuntimeError for damage."""
+    if "decoder" not in about:
+        return None
+    prefix = "decoder."
+    names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (the file is no mapping)
+    tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+    return DECODERS[about["decoder"]["kind"]].made(about["decoder"], tensors)
 
 
 def _check_type(labels: Tensor, what: str) -> None:
