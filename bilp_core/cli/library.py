@@ -159,6 +159,8 @@ def distill(args: argparse.Namespace) -> None:
     with atomic(picture) as path:
         made.grid().save(path)
     print(f"{out}: {len(made.images)} images; {picture} shows them, one row a class")
+    if made.decoder:
+        print(f"they are made from {made.numbers} numbers, as many as {made.budget:.2f} images a class have")
     by_chance, share = chance(train), taught(made, train, seed=args.seed)
     print(f"a network trained on them names {share:.1%} of the training images (chance {by_chance:.1%})")
     if hardly(share, by_chance):

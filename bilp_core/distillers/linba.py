@@ -63,7 +63,9 @@ class LinBa(Distiller):
     summary: ClassVar[str] = "sums of shared bases; the loss on real images after a training with momentum"
     inits: ClassVar[tuple[str, ...]] = ("noise",)
     judged_like: ClassVar[str] = "linba"
-    small: ClassVar[Mapping[str, Any]] = {"iterations": 150, "steps": 30}
+    small: ClassVar[Mapping[str, Any]] = {
+        "iterations": 150, "image_lr": 0.3, "steps": 20, "network_lr": 0.02,
+    }  # fmt: skip
 
     iterations: int = 5000
     image_lr: float = 0.1

@@ -17,7 +17,6 @@ METHODS = {
     "dm": "dsa",
     "mtt": "dsa",
     "datm": "datm",
-    "haba": "haba",
     "linba": "linba",
     "idc": "idc",
     "frepo": "frepo",

@@ -16,7 +16,17 @@ from ..errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Decoder:
-    """Numbers, in the fields that are tensors, and how images come of them."""
+    """Numbers, in the fields that are tensors, and how images come of them.
+
+    A new one is a dataclass with `decoded`, and an entry in `DECODERS`; sets then keep it in their files.
+
+    >>> import torch
+    >>> from bilp_core.synthetic import Bases, Decoder
+    >>> made = Bases(torch.ones(2, 1, 4, 4), torch.ones(5, 2), size=(8, 8))
+    >>> again = Bases.made(made.about(), made.tensors())  # as a file keeps it
+    >>> isinstance(again, Decoder), again.numbers, again.decoded().shape
+    (True, 42, torch.Size([5, 1, 8, 8]))
+    """
 
     def decoded(self) -> Annotated[Tensor, "float32 [m, C, H, W]"]:
         """All images, differentiable."""

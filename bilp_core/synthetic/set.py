@@ -19,6 +19,7 @@ from .formation import Formation
 
 FORMAT = "bilp-synthetic-1"
 FAR = 100  # standard deviations of the real pixels, from which a value is worth a warning
+ROW = 200  # images of a class that a picture shows
 FLAT = 1e-4  # a deviation, of pixels in [0, 1], that is none: a fortieth of a grey level
 
 
@@ -166,10 +167,11 @@ class SyntheticSet:
         return (natural.clamp(0, 1) * 255).round().to(torch.uint8)
 
     def grid(self, least: int = 48) -> Image.Image:
-        """All images, one row a class, magnified (nearest pixel) until each is at least `least` pixels wide."""
+        """All images, one row a class, magnified (nearest pixel) until each is at least `least` pixels wide; of a class
+        with more than `ROW` images the first of them."""
         pixels = self.pixels().cpu()
         hard = self.hard_labels.cpu()
-        rows = [pixels[hard == c] for c in range(len(self.classes))]
+        rows = [pixels[hard == c][:ROW] for c in range(len(self.classes))]
         side, gap = max(len(row) for row in rows), 1
         _, c, h, w = pixels.shape
         sheet = torch.full((c, len(rows) * (h + gap) + gap, side * (w + gap) + gap), 255, dtype=torch.uint8)

@@ -12,6 +12,7 @@ TRAJECTORY = {
 SHORT = {  # rounds of theirs are long
     "cafe": {"most": 2},
     "idc": {"inner": 2, "network_images": 16, "image_lr": 0.01},
+    "linba": {"steps": 8, "network_lr": 0.1, "image_lr": 1.0},
     "mtt": TRAJECTORY,
     "tesla": TRAJECTORY,
     "datm": {**TRAJECTORY, "starts_early": 1, "threshold": 9.0, "label_lr": 0.1},
