@@ -153,14 +153,6 @@ class LinBa(Distiller):
         shares = torch.rand(len(classes), run.ipc, generator=run.host)
         return (classes[:, None] * run.ipc + shares.topk(min(self.batch_synthetic, run.ipc)).indices).flatten()
 
-    def result(self, run: Run, meta: dict[str, Any]) -> SyntheticSet:
-        data, stored = run.data, self.decoder(run)
-        decoder = Bases(**stored.tensors(), size=stored.size)
-        return SyntheticSet(
-            decoder.decoded(), run.labels, data.classes, data.mean, data.std, meta, self.formation(), data.whitening,
-            decoder,
-        )  # fmt: skip
-
 
 def images_a_class(data: ImageData, ipc: int, bases: int, size: int) -> int:
     """What the budget of `ipc` images a class leaves after `bases` of `size` numbers each.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from ..data.images import ImageData
 from ..errors import InputError
 from ..evaluation import protocols
+from ..synthetic.decoders import Decoder
 from ..synthetic.formation import Formation
 from ..synthetic.initial import INITS, initial
 from ..synthetic.set import SyntheticSet
@@ -180,7 +181,18 @@ class Distiller(ABC):
         """After the last round: JSON values that the synthetic set keeps in its `meta`."""
         return {}
 
+    def decoder(self, run: Run) -> Decoder | None:  # noqa: ARG002
+        """What images are made from, where they are made from fewer numbers."""
+        return None
+
     def result(self, run: Run, meta: dict[str, Any]) -> SyntheticSet:
         """The set that all rounds made. meta : how, for the set to keep."""
-        data, images, labels = run.data, run.images.detach(), run.labels.detach()
-        return SyntheticSet(images, labels, data.classes, data.mean, data.std, meta, self.formation(), data.whitening)
+        data, images, decoder = run.data, run.images.detach(), self.decoder(run)
+        if decoder:
+            decoder = decoder.detached()
+            images = decoder.decoded()
+        made = SyntheticSet(
+            images, run.labels.detach(), data.classes, data.mean, data.std, meta, self.formation(), data.whitening,
+            decoder,
+        )  # fmt: skip
+        return replace(made, meta={**meta, "budget": made.budget}) if decoder else made

@@ -185,7 +185,8 @@ def check_memory(run: Run, method: Trajectory, free: int) -> None:
     rng = torch.Generator().manual_seed(0)  # the run's own is left alone
     steps = plan(len(run.images), 1, method.batch_synthetic, run.strategy, run.data.shape[1:], rng)
     lr = torch.tensor(0.01, device=run.images.device, requires_grad=True)
-    student = Student(run.net, run.images, run.labels, lr, steps * method.steps)
+    images = run.images.expand(-1, run.data.shape[0], -1, -1)  # bases may have fewer channels
+    student = Student(run.net, images, run.labels, lr, steps * method.steps)
     whole = method.way() == "unrolled"
     needed = unrolled_bytes(student, checkpoint=not whole)
     if needed > free:

@@ -2,6 +2,7 @@
 
 import difflib
 from dataclasses import asdict, dataclass, replace
+from math import ceil
 
 from ..data.images import ImageData
 from ..errors import InputError
@@ -17,6 +18,7 @@ METHODS = {
     "dm": "dsa",
     "mtt": "dsa",
     "datm": "datm",
+    "haba": "haba",
     "linba": "linba",
     "idc": "idc",
     "frepo": "frepo",
@@ -101,11 +103,11 @@ def protocol(
     dc       : 300 epochs without augmentation; but 1000 with one random crop, scaling or rotation an image on
                MNIST and on our small digits, with crop or noise for a ConvNet with BatchNorm.
     dsa, dm, mtt, tesla : 1000 epochs with DSA augmentation, without flip on digit data.
-    datm     : the same at batch 128. haba : at batch 256, 200 epochs of the decoded set, in which each base is shown
-               five times: as many steps as 1000 of one rendering a base.
+    datm     : the same at batch 128. haba : at batch 256, as many steps as 1000 epochs of one image a base
+               take, in epochs of the five images that there are of each.
     linba    : 300 epochs at a constant learning rate without weight decay, batch 640, no augmentation.
     idc      : see `idc_protocol`. frepo : see `frepo_protocol`.
-    ipc, factor : of the synthetic set; only those two depend on them.
+    ipc, factor : of the synthetic set; idc, frepo and haba depend on them.
     learned_lr : the step size that was distilled with the set (`meta["lr"]`), which then is the learning rate.
     Raises InputError for a method without a protocol and an unknown override, naming those there are.
     Source: the methods' papers and code; supplement Sec. 6.3.
@@ -128,7 +130,10 @@ def protocol(
     else:
         strategy = dc_strategy(data, network) if kind == "dc" else augment.dsa_strategy(data.flip)
         batch = 128 if kind == "datm" else 256
-        epochs = 200 if kind == "haba" else 300 if strategy == "none" else 1000
+        epochs = 300 if strategy == "none" else 1000
+        if kind == "haba":
+            one, five = (ceil(ipc * data.num_classes * images / batch) for images in (1, 5))
+            epochs = 1000 * one // five
         base = Protocol(epochs=epochs, augment=strategy, batch=batch)
     if learned_lr is not None:
         base = replace(base, lr=learned_lr)

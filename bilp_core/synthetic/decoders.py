@@ -47,6 +47,9 @@ class Decoder:
         kind = next(name for name, cls in DECODERS.items() if cls is type(self))
         return {"kind": kind, **{name: list(v) for name, v in values.items() if not isinstance(v, Tensor)}}
 
+    def detached(self) -> Self:
+        return self.made(self.about(), self.tensors())
+
     @classmethod
     def made(cls, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
         return cls(**tensors, **{name: tuple(v) for name, v in about.items() if name != "kind"})

@@ -19,6 +19,7 @@ WHOLE = {
     "mtt": {"expert_batch": 20},
     "tesla": {"expert_batch": 20},
     "datm": {"expert_batch": 20},
+    "haba": {"expert_batch": 20},
 }
 LEAST = {"frepo": -1 / 2}  # of a loss, where it is not 0: no error, less the largest margin of two labels
 
