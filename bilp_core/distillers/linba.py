@@ -64,7 +64,7 @@ class LinBa(Distiller):
     inits: ClassVar[tuple[str, ...]] = ("noise",)
     judged_like: ClassVar[str] = "linba"
     small: ClassVar[Mapping[str, Any]] = {
-        "iterations": 150, "image_lr": 0.3, "steps": 20, "network_lr": 0.02,
+        "iterations": 250, "image_lr": 0.3, "steps": 20, "network_lr": 0.02,
     }  # fmt: skip
 
     iterations: int = 5000

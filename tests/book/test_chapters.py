@@ -52,6 +52,9 @@ OTHERS = [
                     "methods": {"dc": {"iterations": 1}}}),
     ("redundancy", {"networks": {"dm": ["mlp", NET], "dc": [NET]}, "inits": {"dm": ["noise"], "dc": ["noise"]},
                     "ratios": [1 / 3], "methods": {"dm": {"iterations": 1}, "dc": {"iterations": 1}}}),
+    ("redundancy", {"inits": {"mtt": ["real"]}, "networks": {"mtt": [NET]}, "methods": {"mtt": {
+        "iterations": 1, "experts": 1, "epochs": 8, "steps": 3, "expert_batch": 128,
+    }}}),
     ("coresets", {"main": ["craig"], "compared": 2 / 3}),
     ("coresets", {"main": ["loss"], "others": ["random"], "fewer": {"trials": [1], "epochs": [1, 2]}}),
     ("overfitting", {"criterion": "random", "ratios": [1 / 3]}),
