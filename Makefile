@@ -69,7 +69,7 @@ mutants: $(STAMP)  ## which small changes of the library no test notices (ARGS="
 lock:  ## renew requirements.lock from pyproject.toml (needs uv)
 	$(if $(UV),,$(error 'make lock' needs uv))
 	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header --quiet -o requirements.lock --python "$$(command -v $(PYTHON))"
+		--no-emit-find-links --no-header --no-strip-extras --quiet -o requirements.lock --python "$$(command -v $(PYTHON))"
 
 clean:  ## remove what was built; trial records, data and .venv stay
 	rm -rf _build dist .pytest_cache .mypy_cache .ruff_cache
