@@ -186,6 +186,8 @@ def evaluate(args: argparse.Namespace) -> None:
     place = device()
     train, test = (evaluation.seen(synthetic, half.to(place)) for half in load(args, need="test"))
     learned = synthetic.meta.get("lr") if method == own else None
+    if args.fair and not len(train):
+        raise InputError("--fair compares with real images: the data have no training half")
     recipe = evaluation.protocol(
         method, test, network, ipc=evaluation.stored(synthetic), factor=synthetic.formation.factor, learned_lr=learned,
         **options_given(args.set),
@@ -199,11 +201,18 @@ def evaluate(args: argparse.Namespace) -> None:
         synthetic, train, test, network=network, protocol=recipe, repeats=0 if args.no_real else args.repeats,
         full=args.full, seed=args.seed, progress=Progress("to compare with"),
     )  # fmt: skip
+    scores = None
+    if args.fair:
+        scores = evaluation.fair(
+            synthetic, found, train, test, network=network, protocol=recipe, repeats=args.repeats,
+            epochs=options_given(args.set).get("epochs", 1000), seed=args.seed, progress=Progress("without its labels"),
+        )  # fmt: skip
     report = {
         "mean": found.mean,
         "std": found.std,
         "accuracies": found.values,
         **beside.report(),
+        **({"fair": scores.report()} if scores else {}),
         "network": network,
         "data": test.name,
         "protocol": vars(recipe),
@@ -215,5 +224,5 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.json != "-":
         count = len(found.values)
         print(f"accuracy {found} over {count} network{'s' * (count > 1)} ({network})")
-        for line in beside.lines(found):
+        for line in [*beside.lines(found), *(scores.lines() if scores else [])]:
             print(line)

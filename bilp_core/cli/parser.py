@@ -170,6 +170,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--method", metavar="NAME", help="whose protocol (the one it was distilled with)")
     sub.add_argument("--repeats", type=_number(int), default=5, help="networks to train (5)")
     sub.add_argument("--full", action="store_true", help="train a network on all real images, too, to compare with")
+    sub.add_argument(
+        "--fair", action="store_true", help="also without its labels and without augmentation: HLR, IOR, LRS, ARS"
+    )
     sub.add_argument("--no-real", action="store_true", help="do not train on random real images to compare with")
     sub.add_argument("--json", metavar="FILE", help="write mean, std, accuracies, … (- for standard output)")
 

@@ -2,16 +2,19 @@
 
 from .accuracies import Accuracies, evaluate, judge_of, seen
 from .baselines import Beside, all_real, beside, chance, hardly, random_real, stored, taught
+from .fairness import Fair, fair
 from .protocols import Protocol, known, protocol
 
 __all__ = [
     "Accuracies",
     "Beside",
+    "Fair",
     "Protocol",
     "all_real",
     "beside",
     "chance",
     "evaluate",
+    "fair",
     "hardly",
     "judge_of",
     "known",

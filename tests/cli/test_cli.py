@@ -55,6 +55,11 @@ def test_score_prune_distill_evaluate(here, capsys):
     capsys.readouterr()
     assert main(["evaluate", "s.safetensors", "digits", "--repeats", "1", "--set", "epochs=1", "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["std"] == 0
+    fair = ["--fair", "--no-real", "--repeats", "1", "--set", "epochs=2", "--json", "r.json"]
+    assert main(["evaluate", "s.safetensors", "digits", *fair]) == 0
+    assert "LRS 0." in capsys.readouterr().out
+    scores = json.loads((here / "r.json").read_text())["fair"]
+    assert scores["hlr"] == pytest.approx(scores["real"]["mean"] - scores["hard"]["mean"])
 
 
 def test_score_until_halves_agree(here, capsys):
