@@ -147,6 +147,7 @@ def distill(args: argparse.Namespace) -> None:
     method = method.resolved(train, args.ipc)
     chosen = {"network": spec, "ipc": args.ipc, "init": args.init or method.default_init, "seed": args.seed}
     words.settings(args.method, train, {**chosen, **asdict(method)})
+    words.memory(method.round_bytes(train, args.ipc, spec))
     with Unfinished(cache_home() / "unfinished") as unfinished:
         with Progress(args.method) as bar:
             made = distillers.distill(

@@ -20,6 +20,12 @@ def settings(what: str, data: ImageData, chosen: Mapping[str, Any]) -> None:
     print(f"{what} of {kind}; {words}", file=sys.stderr, flush=True)
 
 
+def memory(needed: int) -> None:
+    """One line on stderr, where it is known how many bytes a round holds."""
+    if needed:
+        print(f"a round holds about {max(needed / 1e9, 0.01):.2g} GB of memory", file=sys.stderr, flush=True)
+
+
 def warning(text: str) -> None:
     print(f"bilp: warning: {text}", file=sys.stderr, flush=True)
 

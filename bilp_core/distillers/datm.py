@@ -139,7 +139,7 @@ class DATM(Trajectory):
         run.images.grad, state.lr.grad = by_images, by_lr
         (run.labels.grad,) = torch.autograd.grad(shares, run.labels, by_labels)
         run.descend()
-        state.optimizer.step()
+        self.move_step_size(run)
         state.labels.step()
         return loss
 

@@ -15,11 +15,12 @@ from torch.func import functional_call
 from ..data.images import ImageData
 from ..errors import InputError
 from ..nets import augment
+from ..nets.networks import network
 from ..synthetic.decoders import Bases
 from ..synthetic.set import SyntheticSet
 from .method import Distiller, Kept
 from .run import Run
-from .unrolling import Parameters, Step, Student, checkpointed
+from .unrolling import Parameters, Step, Student, checkpointed, student_bytes
 
 BASES = 16
 
@@ -101,6 +102,17 @@ class LinBa(Distiller):
 
     def strategy(self, data: ImageData) -> str:
         return augment.dsa_strategy(data.flip) if self.augment else "none"
+
+    def round_bytes(self, data: ImageData, ipc: int, spec: str) -> int:
+        c, height, width = data.shape
+        size = c * ceil(height / self.shrink) * ceil(width / self.shrink)
+        seen = min(self.batch_synthetic, images_a_class(data, ipc, self.bases, size))
+        net = network(spec, data.shape, data.num_classes).to(data.device)
+        batch = seen * (self.classes or data.num_classes)
+        return student_bytes(net, data, batch, self.steps, whole=False)
+
+    def smaller(self) -> str:
+        return "fewer batch_synthetic or classes"
 
     def start(self, data: ImageData, ipc: int, init: str, rng: Generator, network: str) -> SyntheticSet:  # noqa: ARG002
         c, height, width = data.shape

@@ -13,6 +13,7 @@ import torch
 from ..data.images import ImageData, fingerprint
 from ..data.whitening import whitened
 from ..errors import Diverged, InputError
+from ..nets.memory import free_memory
 from ..nets.networks import default_network, doubts
 from ..pruning.adaptive import Adaptive
 from ..synthetic.set import SyntheticSet
@@ -40,6 +41,16 @@ def seen(method: Distiller, data: ImageData, ipc: int) -> ImageData:
     torch.Size([1352, 1, 8, 8])
     """
     return whitened(data, method.resolved(data, ipc).zca)
+
+
+def check_memory(method: Distiller, data: ImageData, ipc: int, network: str, free: int) -> None:
+    """Raise InputError if the graph of a round does not fit into `free` bytes, before anything runs."""
+    needed = method.round_bytes(data, ipc, network)
+    if needed > free:
+        raise InputError(
+            f"{method.name}: a round with these settings holds about {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB "
+            f"are free: {method.smaller()}"
+        )
 
 
 def distill(
@@ -114,6 +125,7 @@ def distill(
     method.check(run.net)
     if adaptive:
         check_adaptive(method, run.net)
+    check_memory(method, data, ipc, network, free_memory(data.device))
     if stage := method.first_stage(data, network):
         run.stage = stage.make(Path(home) if home else paths.store() / "experts", progress)
     run.state = method.prepare(run)

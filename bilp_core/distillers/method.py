@@ -147,6 +147,17 @@ class Distiller(ABC):
     def check(self, net: nn.Module) -> None:  # noqa: B027
         """Raise InputError if the method cannot work with a network like `net`."""
 
+    def round_bytes(self, data: ImageData, ipc: int, spec: str) -> int:  # noqa: ARG002
+        """About the memory that the graph of a round holds, where it is known before anything runs; else 0.
+
+        Settings of the method are those for the data (`resolved`). `distill` refuses what is not free.
+        """
+        return 0
+
+    def smaller(self) -> str:
+        """What makes `round_bytes` smaller."""
+        return "a smaller ipc"
+
     def passes(self, ipc: int) -> int:  # noqa: ARG002
         """How often a round goes through the real batches; tells whether compiling pays."""
         return 1

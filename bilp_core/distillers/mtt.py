@@ -20,12 +20,12 @@ class MTT(Trajectory):
              `bilp_core.distillers.experts`.
     augment : whether students and experts see augmented images (DSA).
     checkpoint : keep only the student's parameters of each step and compute the rest anew on the way back: about a
-                 quarter more time, and the memory of one step instead of all (`unrolled_bytes`).
+                 quarter more time, and the memory of one step instead of all.
     0 and 'auto' stand for the authors' choice for the data set and the IPC (see `setting`).
     iterations are BiLP's (supplement Sec. 6.3); on ImageNet and Kinetics it runs 5000 (Sec. 6.6). The loss
     is no sum over real samples: adaptive pruning is refused.
-    Raises InputError for a value out of range, for starts and span beyond the experts' epochs, and on a GPU for a graph
-    too large for its memory.
+    Raises InputError for a value out of range, for starts and span beyond the experts' epochs, and for a graph too
+    large for the memory; Diverged as soon as the learned step size is not above 0.
     Source: Cazenavette et al., Dataset Distillation by Matching Training Trajectories, CVPR 2022, Eq. 2.
 
     >>> from bilp_core import distill, load, make

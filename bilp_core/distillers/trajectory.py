@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,7 +16,7 @@ from torch import Tensor
 from ..data.images import ImageData
 from ..errors import Diverged, InputError
 from ..nets import augment
-from ..nets.memory import free_memory
+from ..nets.networks import network
 from ..utils.progress import Report
 from .experts import Buffer, Training, build, key
 from .method import Distiller, Kept, Stage
@@ -28,8 +30,8 @@ from .unrolling import (
     first_order,
     matching_loss,
     plan,
+    student_bytes,
     unrolled,
-    unrolled_bytes,
 )
 
 WAYS = {"unrolled": unrolled, "checkpointed": checkpointed, "first-order": first_order}
@@ -57,8 +59,8 @@ class Trajectory(Distiller):
     0 and 'auto' stand for the authors' choice for the data set and the IPC.
     A method is its `tables` of settings, its `way` to a gradient, and a `step` made of `stretch`, `student`, `follow`.
     The loss is no sum over real samples: adaptive pruning is refused.
-    Raises InputError for a value out of range, for starts and span beyond the experts' epochs, and on a GPU for a graph
-    too large for its memory; Diverged for a learned step size that is not above 0.
+    Raises InputError for a value out of range, for starts and span beyond the experts' epochs, and for a graph too
+    large for the memory; Diverged as soon as the learned step size is not above 0.
     """
 
     default_init: ClassVar[str] = "real"
@@ -116,8 +118,6 @@ class Trajectory(Distiller):
         return Stage(key(data, spec, training), self.experts, make)
 
     def prepare(self, run: Run) -> Learning:
-        if run.images.device.type == "cuda":
-            check_memory(run, self, free_memory(run.images.device))
         return Learning(*self.step_size(run), order=[])
 
     def step_size(self, run: Run, momentum: float = 0.5) -> tuple[Tensor, torch.optim.Optimizer]:
@@ -125,12 +125,38 @@ class Trajectory(Distiller):
         lr = torch.tensor(self.start_lr, device=run.images.device, requires_grad=True)
         return lr, torch.optim.SGD([lr], lr=self.step_lr, momentum=momentum)
 
+    def round_bytes(self, data: ImageData, ipc: int, spec: str) -> int:
+        """About the memory that the graph of a round holds.
+
+        With the authors' settings of MTT and ConvNet in float32, unrolled and checkpointed: CIFAR-10 at IPC 1 1.6 and
+        0.1 GB, at 10 7.6 and 0.3, at 50 37 and 1.3; CIFAR-100 at IPC 10 43 and 2.2; Tiny ImageNet at 50 64 and 3.3.
+        """
+        net = network(spec, data.shape, data.num_classes).to(data.device)
+        batch = min(self.batch_synthetic or sys.maxsize, data.num_classes * self.bases(data, ipc))
+        return student_bytes(net, data, batch, self.steps, whole=self.way() == "unrolled")
+
+    def smaller(self) -> str:
+        return "checkpoint=true, or fewer batch_synthetic" if self.way() == "unrolled" else "fewer batch_synthetic"
+
+    def bases(self, data: ImageData, ipc: int) -> int:  # noqa: ARG002
+        """Images of a class that a student may see in a step."""
+        return ipc
+
     def learned(self, run: Run) -> dict[str, Any]:
         lr = run.state.lr.item()
-        if not 0 < lr < float("inf"):
-            raise Diverged(f"{self.name}: the learned step size is {lr}; lower step_lr = {self.step_lr}")
+        if not isfinite(lr):
+            raise self.astray(run)
         stage = run.stage
         return {"lr": lr, "experts": stage.folder.name, "stage_seconds": stage.seconds, "augment": run.strategy}
+
+    def move_step_size(self, run: Run) -> None:
+        run.state.optimizer.step()
+        if run.state.lr <= 0:  # one that is not finite shows in the loss
+            raise self.astray(run)
+
+    def astray(self, run: Run) -> Diverged:
+        lr = run.state.lr.item()
+        return Diverged(f"{self.name}: the learned step size is {lr:.4g}; lower step_lr = {self.step_lr:g}")
 
     def way(self) -> str:
         """One of `WAYS`, by which gradients go through the student's training."""
@@ -172,26 +198,5 @@ class Trajectory(Distiller):
         student = self.student(run, self.labels(run, target))
         loss, (run.images.grad, lr.grad) = self.follow(student, start, target, (run.images, lr))
         run.descend()
-        run.state.optimizer.step()
+        self.move_step_size(run)
         return loss
-
-
-def check_memory(run: Run, method: Trajectory, free: int) -> None:
-    """Raise InputError if the graph of a round does not fit into `free` bytes.
-
-    With the authors' settings of MTT and ConvNet in float32, unrolled and checkpointed: CIFAR-10 at IPC 1 1.6 and 0.1
-    GB, at 10 7.6 and 0.3, at 50 37 and 1.3; CIFAR-100 at IPC 10 43 and 2.2; Tiny ImageNet at 50 64 and 3.3.
-    """
-    rng = torch.Generator().manual_seed(0)  # the run's own is left alone
-    steps = plan(len(run.images), 1, method.batch_synthetic, run.strategy, run.data.shape[1:], rng)
-    lr = torch.tensor(0.01, device=run.images.device, requires_grad=True)
-    images = run.images.expand(-1, run.data.shape[0], -1, -1)  # bases may have fewer channels
-    student = Student(run.net, images, run.labels, lr, steps * method.steps)
-    whole = method.way() == "unrolled"
-    needed = unrolled_bytes(student, checkpoint=not whole)
-    if needed > free:
-        remedy = "checkpoint=true, or fewer batch_synthetic" if whole else "fewer batch_synthetic"
-        raise InputError(
-            f"{method.name}: {method.steps} steps on {method.batch_synthetic or len(run.images)} synthetic images hold "
-            f"about {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free: {remedy}"
-        )

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
+from ..data.images import ImageData
 from ..nets import augment
 
 
@@ -232,3 +233,28 @@ def unrolled_bytes(student: Student, checkpoint: bool) -> int:
         student.moved(parameters, None, student.slopes(parameters, student.plan[0]))
     one, size = sum(kept.values()), sum(p.numel() * p.element_size() for p in parameters.values())
     return one + len(student.plan) * size if checkpoint else one * len(student.plan)
+
+
+def student_bytes(net: nn.Module, data: ImageData, batch: int, steps: int, *, whole: bool) -> int:
+    """`unrolled_bytes` of a student of images like those of `data`, from steps on few of them: linear in the batch.
+    What augmentation holds, which is little, is left out.
+
+    batch : images of a step. whole : the graph of all steps at once.
+
+    >>> from bilp_core import load
+    >>> from bilp_core.distillers.unrolling import student_bytes
+    >>> from bilp_core.nets import network
+    >>> train, _ = load("digits")
+    >>> net = network("convnet:depth=1,width=8", train.shape, 10)
+    >>> ten, twenty = (student_bytes(net, train, 100, steps, whole=True) for steps in (10, 20))
+    >>> ten > 1_000_000, twenty == 2 * ten
+    (True, True)
+    """
+    found = []
+    for few in (2, 4):
+        images = torch.zeros(few, *data.shape, device=data.device, requires_grad=True)
+        labels, lr = torch.zeros(few, dtype=torch.int64, device=data.device), torch.tensor(0.01, device=data.device)
+        plans = plan(few, 1, 0, "none", data.shape[1:], torch.Generator().manual_seed(0)) * steps
+        student = Student(net, images, labels, lr.requires_grad_(), plans)
+        found.append(unrolled_bytes(student, checkpoint=not whole))
+    return found[0] + (found[1] - found[0]) * (batch - 2) // 2

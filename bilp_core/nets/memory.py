@@ -1,5 +1,8 @@
 """How much of a batch, and how many networks, pass at once."""
 
+import sys
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -16,7 +19,13 @@ def split(images: Tensor) -> tuple[Tensor, ...]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes of a GPU that can still be allocated: what is free, and what PyTorch holds without using it."""
+    """Bytes that can still be allocated: of a GPU what is free, and what PyTorch holds without using it; of the machine
+    what Linux calls available, elsewhere no limit."""
+    if device.type != "cuda":
+        try:
+            return int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]) * 1024
+        except (OSError, IndexError):
+            return sys.maxsize
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 

@@ -14,7 +14,7 @@ from ..trials.trial import Trial
 from ..utils.paths import root
 
 # Of other kinds than records: files of book/measurements.
-MEASUREMENTS = ("bench", "draws", "ite", "rankings", "selection")
+MEASUREMENTS = ("bench", "draws", "ite", "rankings", "selection", "unrolling")
 
 
 def published(name: str | list[str] | None = None, /, **where: Any) -> pd.DataFrame:
@@ -74,6 +74,7 @@ def measurements(name: str) -> pd.DataFrame:
 
     bench : timings. draws : random draws, and coresets from networks of several ages. ite : ranking errors of the
     ITE's variants. rankings : how far trials of several kinds rank alike. selection : what coresets take at full size.
+    unrolling : what gradients through a student's training take.
     Raises InputError for another name.
 
     >>> from bilp_core import report
