@@ -23,7 +23,8 @@ def settings(what: str, data: ImageData, chosen: Mapping[str, Any]) -> None:
 def memory(needed: int) -> None:
     """One line on stderr, where it is known how many bytes a round holds."""
     if needed:
-        print(f"a round holds about {max(needed / 1e9, 0.01):.2g} GB of memory", file=sys.stderr, flush=True)
+        size = f"{needed / 1e9:.2g} GB" if needed >= 1e8 else f"{needed / 1e6:.2g} MB"
+        print(f"a round holds about {size} of memory", file=sys.stderr, flush=True)
 
 
 def warning(text: str) -> None:

@@ -209,7 +209,11 @@ def build(
     folder.mkdir(parents=True, exist_ok=True)
     _check_room(folder, len(missing) * size)
     if missing and progress:
-        progress(0, count, f"{len(missing)} experts will take {len(missing) * size / 1e9:.3g} GB in {folder}")
+        progress(
+            0,
+            count,
+            f"{len(missing)} expert{'s' * (len(missing) > 1)} will take {len(missing) * size / 1e9:.3g} GB in {folder}",
+        )
     together = 1
     if stacks(data.device, training.batch, data.shape):
         together = min(TOGETHER, fitting(training.batch * data.shape[1] * data.shape[2], data.device))

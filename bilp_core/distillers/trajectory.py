@@ -113,7 +113,10 @@ class Trajectory(Distiller):
         training = self.training(data)
 
         def make(home: Path, progress: Report | None) -> Buffer:
-            return build(data, spec, training, self.experts, home, progress)
+            try:
+                return build(data, spec, training, self.experts, home, progress)
+            except FloatingPointError as error:
+                raise Diverged(f"{self.name}: {error}".replace("lower lr", "lower expert_lr")) from None
 
         return Stage(key(data, spec, training), self.experts, make)
 

@@ -31,6 +31,15 @@ def test_help_needs_nothing_heavy():
         assert f"\n    {command} " in shown
 
 
+def test_memory_is_said_before_a_distillation(here, capsys):
+    options = ["steps=3", "span=1", "starts=1", "experts=1", "epochs=1", "expert_batch=512", "iterations=1"]
+    wanted = [part for option in options for part in ("--set", option)]
+    assert main(["distill", "digits", "--method", "tesla", *wanted, "--out", "s.safetensors", *SMALL]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("tesla of digits")
+    assert re.fullmatch(r"a round holds about [\d.]+ MB of memory", lines[1])
+
+
 def test_score_prune_distill_evaluate(here, capsys):
     assert main(["score", "digits", "--set", "trials=1", "epochs=2", "lr=1e-2", "--out", "scores.npz"]) == 0
     with np.load("scores.npz", allow_pickle=False) as file:

@@ -191,7 +191,7 @@ def test_room_on_the_disk(data, made, tmp_path, monkeypatch):
     notes = []
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     experts.build(data, NET, TRAINING, 1, tmp_path, lambda done, total, note: notes.append(note))
-    assert notes[0].startswith("1 experts will take ")
+    assert notes[0].startswith("1 expert will take ")
 
 
 def test_an_expert_that_diverges_leaves_the_others(data, copy):

@@ -110,6 +110,13 @@ def test_a_nan_is_said_with_the_round(name, data):
         distill(short(name, iterations=5, start_lr=1e30), data, 1, network=NET)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_experts_that_diverge_name_the_option(name, data):
+    said = rf"{name}: experts 0 to \d: training loss is not finite .*: lower expert_lr = 1e\+30; those finished"
+    with pytest.raises(Diverged, match=said):
+        distill(short(name, expert_lr=1e30), data, 1, network=NET)
+
+
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "haba"])
 def test_a_step_size_below_zero_ends_the_run_at_once(name, data):
     """Without a floor; the first round of a thousand is enough."""
