@@ -126,7 +126,7 @@ def distill(args: argparse.Namespace) -> None:
     from ..data.cache import cache_home
     from ..evaluation import chance, hardly, taught
     from ..nets.networks import default_network, network
-    from ..pruning import Adaptive, load_kept
+    from ..pruning import Adaptive, Representative, load_kept
     from ..trials.provenance import device, provenance
 
     out = check_output(args.out, ".safetensors")
@@ -134,11 +134,14 @@ def distill(args: argparse.Namespace) -> None:
     options = options_given(args.set)
     distillers.make(args.method, **options)  # a misspelt option should not wait for the data
     adaptive = Adaptive(args.adaptive, args.lazy, args.tails, args.effect) if args.adaptive is not None else None
+    represent = Representative(args.interval) if args.batch == "represent" else None
     train = load(args, need="train").train
     method = distillers.make(args.method, **{**distillers.suited(args.method, train), **options})
     spec = args.network or default_network(train.shape)
     if adaptive:
         distillers.check_adaptive(method, network(spec, train.shape, train.num_classes))
+    if represent:
+        distillers.check_represent(method, adaptive)
     kept = load_kept(args.keep, train, args.trust_indices) if args.keep else None
     place = device()
     train = distillers.seen(method, train.to(place), args.ipc)
@@ -152,8 +155,8 @@ def distill(args: argparse.Namespace) -> None:
         with Progress(args.method) as bar:
             made = distillers.distill(
                 method, train, args.ipc,
-                network=spec, init=args.init, seed=args.seed, adaptive=adaptive, progress=bar,
-                unfinished=unfinished,
+                network=spec, init=args.init, seed=args.seed, adaptive=adaptive, represent=represent,
+                progress=bar, unfinished=unfinished,
             )  # fmt: skip
         made = replace(made, meta={**made.meta, "provenance": provenance(place)})
         made.save(out)

@@ -154,6 +154,13 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--effect", default="sketch", metavar="NAME", help="how the ITE is found (sketch); see the chapter"
     )
+    sub.add_argument(
+        "--batch", default="random", choices=("random", "represent"),
+        help="real batches: random, or represent, those next to the centres of clusters (random)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--interval", type=_number(int), default=10, metavar="STEPS", help="steps of a class one clustering serves (10)"
+    )
     sub.add_argument("--init", metavar="NAME", help="noise, real or herd; idc: mix, random or noise (the method's own)")
     sub.add_argument(
         "--network", metavar="SPEC", help="e.g. convnet:depth=2,width=32 (a convnet that suits the size of the images)"

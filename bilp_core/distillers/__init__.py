@@ -3,7 +3,7 @@
 from ..errors import Diverged
 from .batches import ClassBatches
 from .loop import distill, seen
-from .matching import Matching, check_adaptive
+from .matching import Matching, check_adaptive, check_represent
 from .method import Distiller
 from .registry import METHODS, make, options_of, suited
 from .run import Run
@@ -16,6 +16,7 @@ __all__ = [
     "Matching",
     "Run",
     "check_adaptive",
+    "check_represent",
     "distill",
     "make",
     "options_of",

@@ -1,7 +1,8 @@
-"""Real batches, class by class; pruned by ITE where that is asked for."""
+"""Real batches, class by class; pruned by ITE, or representative ones, where that is asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
@@ -10,15 +11,17 @@ from torch import Generator, Tensor
 from ..data.images import ImageData
 from ..errors import Diverged, InputError
 from ..pruning.adaptive import Adaptive, RunningNormal
+from ..pruning.representative import Representative, representatives
 
 
 class ClassBatches:
     """Real batches of one class, drawn without replacement inside a batch. It alone knows about pruning.
 
-    With adaptive pruning, what survives of a batch is handed out again until the next decision is due.
+    What survives adaptive pruning, or was found representative, is handed out again until the next decision is due.
 
     size : images of a batch, halved while it is at least twice the largest class (supplement Sec. 6.3).
     rng  : on the data's device. adaptive : None prunes nothing.
+    represent : None draws at random; else `embed`, function(indices) -> float [n, E], says what is next to what.
     Called with a class it gives normalised images, float32 [n, C, H, W].
     Raises InputError for a class without samples.
     Source: supplement Sec. 6.3; of adaptive pruning see `Adaptive`.
@@ -35,8 +38,17 @@ class ClassBatches:
     (16, torch.Size([10, 1, 8, 8]), torch.Size([4, 1, 8, 8]))
     """
 
-    def __init__(self, data: ImageData, size: int, rng: Generator, adaptive: Adaptive | None = None) -> None:
+    def __init__(
+        self,
+        data: ImageData,
+        size: int,
+        rng: Generator,
+        adaptive: Adaptive | None = None,
+        represent: Representative | None = None,
+        embed: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self.data, self.rng, self.adaptive = data, rng, adaptive
+        self.represent, self.embed = represent, embed
         self.members = [data.of_class(c) for c in range(data.num_classes)]
         for c, members in enumerate(self.members):
             if not len(members):
@@ -61,6 +73,10 @@ class ClassBatches:
             self.uses_left[label] -= 1
             return self.survivors[label]
         members = self.members[label]
+        if size is None and self.represent and self.embed and len(members) > self.size:
+            picks = members[representatives(self.embed(members), self.size, self.rng)]
+            self.survivors[label], self.uses_left[label] = picks, self.represent.interval - 1
+            return picks
         order = torch.randperm(len(members), generator=self.rng, device=self.rng.device)
         return members[order[: size or self.size]]
 

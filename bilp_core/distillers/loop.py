@@ -16,12 +16,13 @@ from ..errors import Diverged, InputError
 from ..nets.memory import free_memory
 from ..nets.networks import default_network, doubts
 from ..pruning.adaptive import Adaptive
+from ..pruning.representative import Representative
 from ..synthetic.set import SyntheticSet
 from ..utils import paths
 from ..utils.files import Unfinished
 from ..utils.progress import Report, patience
 from ..utils.revisions import changed
-from .matching import check_adaptive
+from .matching import check_adaptive, check_represent
 from .method import Distiller
 from .run import Run
 from .state import State
@@ -62,6 +63,7 @@ def distill(
     init: str | None = None,
     seed: int = 0,
     adaptive: Adaptive | None = None,
+    represent: Representative | None = None,
     home: str | Path | None = None,
     progress: Report | None = None,
     unfinished: Unfinished | None = None,
@@ -72,6 +74,7 @@ def distill(
     data : where the method whitens and `data` is not whitened yet, that is done with the samples there are.
     init : where the images start, the method's own default if None; see `inits` and `start` of the method.
     adaptive : prune real batches by ITE as well; only for methods and networks that `check_adaptive` lets pass.
+    represent : match representative real samples in place of random ones; only where real batches are matched.
     home : folder for what a first stage makes (experts), which later calls reuse; that of the store if None.
     unfinished : keeps the state once a minute, from which the same call goes on to the same result if it is stopped.
     All randomness follows from `seed`; the same seed on the same machine gives the same set.
@@ -114,6 +117,7 @@ def distill(
         "start": [ipc, init, seed],
         "network": network,
         "adaptive": asdict(adaptive) if adaptive else None,
+        **({"represent": asdict(represent)} if represent else {}),
         "device": data.device.type,
         "data set": [data.named, data.flip],
         **changed([f"method:{method.name}", f"init:{init}", *(["adaptive"] if adaptive else [])]),
@@ -121,10 +125,12 @@ def distill(
     kept = State(unfinished, {**settings, "data": fingerprint(data)} if unfinished else {})
     rng = torch.Generator(data.device).manual_seed(seed)
     start = method.start(data, ipc, init, rng, network)
-    run = Run(method, data, start, network, rng, adaptive)
+    run = Run(method, data, start, network, rng, adaptive, represent)
     method.check(run.net)
     if adaptive:
         check_adaptive(method, run.net)
+    if represent:
+        check_represent(method, adaptive)
     check_memory(method, data, ipc, network, free_memory(data.device))
     if stage := method.first_stage(data, network):
         run.stage = stage.make(Path(home) if home else paths.store() / "experts", progress)
@@ -168,6 +174,8 @@ def distill(
     }
     if adaptive:
         meta["adaptive"] = {**asdict(adaptive), "dropped": run.batches.dropped / max(run.batches.seen, 1)}
+    if represent:
+        meta["represent"] = asdict(represent)
     made = method.result(run, meta)
     for doubt in made.doubts():
         warnings.warn(doubt, stacklevel=2)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..pruning import ite
+from ..pruning.adaptive import Adaptive
 from .method import Distiller
 from .run import Run
 
@@ -107,3 +108,18 @@ def check_adaptive(method: Distiller, net: nn.Module) -> None:
             f"adaptive pruning with {method.name!r} needs a network without BatchNorm, which mixes the samples of a "
             f"batch: such as convnet"
         )
+
+
+def check_represent(method: Distiller, adaptive: Adaptive | None) -> None:
+    """Raise InputError unless `method` matches real batches that nothing else chooses.
+
+    >>> from bilp_core import make
+    >>> from bilp_core.distillers import check_represent
+    >>> check_represent(make("mtt"), None)
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: representative batches need a method that matches real batches; 'mtt' does not
+    """
+    if not isinstance(method, Matching):
+        raise InputError(f"representative batches need a method that matches real batches; {method.name!r} does not")
+    if adaptive:
+        raise InputError("representative batches and adaptive pruning both choose the real batch: ask for one of them")

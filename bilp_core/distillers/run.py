@@ -15,6 +15,7 @@ from ..nets.compiling import compiled
 from ..nets.memory import split
 from ..nets.networks import initialise, network
 from ..pruning.adaptive import Adaptive
+from ..pruning.representative import Representative
 from ..synthetic.set import SyntheticSet, middle_grey
 from .batches import ClassBatches
 
@@ -56,6 +57,7 @@ class Run:
         spec: str,
         rng: Generator,
         adaptive: Adaptive | None = None,
+        represent: Representative | None = None,
     ) -> None:
         self.method, self.data, self.start, self.rng = method, data, start, rng
         self.stage: Any = None  # what the method's `first_stage` gave
@@ -67,7 +69,7 @@ class Run:
         self.host = rng if rng.device.type == "cpu" else torch.Generator().manual_seed(rng.initial_seed())
         self.net = network(spec, data.shape, data.num_classes).to(data.device)
         self.batchnorms = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm2d)]
-        self.batches = ClassBatches(data, method.batch, rng, adaptive)
+        self.batches = ClassBatches(data, method.batch, rng, adaptive, represent, self.features)
         self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
             [self.images], lr=method.image_lr, momentum=method.image_momentum
         )
@@ -89,6 +91,11 @@ class Run:
     def images_of(self, label: int) -> Tensor:
         """The synthetic images of one class, [ipc, C, H, W]."""
         return self.images[label * self.ipc : (label + 1) * self.ipc]
+
+    def features(self, picks: Tensor) -> Tensor:
+        """Of real samples, by the present network: [n, E], detached."""
+        with torch.no_grad():
+            return torch.cat([self.net.embed(part) for part in split(self.data.batch(picks))])
 
     def siamese(self, *batches: Tensor) -> tuple[Tensor, ...]:
         """The same augmentation, one draw, on all of them."""

@@ -5,10 +5,12 @@ from .classwise import keep, removed, stratum
 from .diversity import relative_diversity
 from .files import load_kept, save_kept
 from .ite import VARIANTS, Treatments, rank_error
+from .representative import Representative, representatives
 
 __all__ = [
     "VARIANTS",
     "Adaptive",
+    "Representative",
     "RunningNormal",
     "Treatments",
     "keep",
@@ -16,6 +18,7 @@ __all__ = [
     "rank_error",
     "relative_diversity",
     "removed",
+    "representatives",
     "save_kept",
     "stratum",
 ]

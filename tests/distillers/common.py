@@ -28,9 +28,9 @@ def short(name, **options):
     return make(name, **{**SHORT.get(name, {}), **options})
 
 
-def a_run(method, data, spec=NET, ipc=2, init="noise", adaptive=None):
+def a_run(method, data, spec=NET, ipc=2, init="noise", adaptive=None, represent=None):
     generator = rng(1)
     method = method.resolved(data, ipc)
-    run = Run(method, data, method.start(data, ipc, init, generator, spec), spec, generator, adaptive)
+    run = Run(method, data, method.start(data, ipc, init, generator, spec), spec, generator, adaptive, represent)
     run.fresh_network()
     return run
