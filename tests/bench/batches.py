@@ -1,0 +1,65 @@
+"""Which real batches? Random ones, those that adaptive pruning leaves, and representative ones, in equal time.
+
+    .venv/bin/python tests/bench/batches.py DATA --out book/measurements/batches.csv
+
+A few rounds of each way are timed; then each gets as many rounds as fit the same time, from the same seeds. A row goes
+into the table as soon as it is there.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from bilp_core.data import load
+from bilp_core.distillers import distill, make
+from bilp_core.evaluation import evaluate, protocol
+from bilp_core.pruning import Adaptive, Representative
+from bilp_core.trials import device, provenance
+
+WAYS = {
+    "random": {},
+    "adaptive": {"adaptive": Adaptive(0.3, lazy=10)},
+    "represent": {"represent": Representative(10)},
+}
+TIMED = 20  # rounds that say how long one takes: two clusterings, two decisions
+
+
+def seconds(method: str, data, settings: dict, way: dict, rounds: int):
+    begin = time.perf_counter()
+    made = distill(make(method, iterations=rounds), data, **settings, **way)
+    return made, time.perf_counter() - begin
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="cifar10, or a folder of the same images")
+    parser.add_argument("--name", help="what to call the data in the table")
+    parser.add_argument("--methods", nargs="+", default=["dm", "dc"])
+    parser.add_argument("--network", default="convnet:width=32")
+    parser.add_argument("--minutes", type=float, default=4, help="of each distillation")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", help="CSV file to write", required=True)
+    args = parser.parse_args()
+    train, test = load(args.data)
+    rows = []
+    for seed in range(args.seeds):
+        for method in args.methods:
+            settings = {"ipc": 1, "network": args.network, "seed": seed}
+            for name, way in WAYS.items():
+                _, taken = seconds(method, train, settings, way, TIMED)
+                rounds = max(TIMED, round(TIMED * 60 * args.minutes / taken))
+                made, taken = seconds(method, train, settings, way, rounds)
+                found = evaluate(made, test, protocol=protocol(method, test, args.network), seed=seed)
+                row = {"data": args.name or Path(args.data).name, "method": method, "network": args.network, "ipc": 1}
+                row |= {"batch": name, "seed": seed, "rounds": rounds, "seconds": taken}
+                row |= {"accuracy": found.mean, "std": found.std, **provenance(device())}
+                rows.append({**row, "versions": json.dumps(row["versions"])})
+                pd.DataFrame(rows).round(6).to_csv(args.out, index=False)
+                print(f"{method} {name} seed {seed}: {rounds} rounds, {100 * found.mean:.1f} %", flush=True)
+
+
+if __name__ == "__main__":
+    main()
