@@ -127,7 +127,8 @@ class Distiller(ABC):
             value = getattr(self, f.name)
             if isinstance(value, bool | str):
                 continue
-            if not math.isfinite(value) or value < 0 or (f.name in ("iterations", "batch") and value < 1):
+            counts = f.name in ("iterations", "batch") and f.default != 0  # 0 leaves it to the data
+            if not math.isfinite(value) or value < 0 or (counts and value < 1):
                 raise InputError(f"{self.name}: {f.name} = {value!r} is out of range (finite, not negative)")
 
     @abstractmethod

@@ -89,10 +89,10 @@ def _parts(images: Tensor, factor: int, fill: Tensor) -> Tensor:
     return F.interpolate(parts, size=size, mode="bilinear", align_corners=False)
 
 
-def mixed(images: Tensor, factor: int) -> Tensor:
-    """The start 'mix': [factor^2 n, C, H, W] shrunk (nearest pixel) and put together, part by part, to [n, ...].
+def mixed(images: Tensor, factor: int, mode: str = "nearest") -> Tensor:
+    """The start 'mix': [factor^2 n, C, H, W] shrunk and put together, part by part, to [n, ...].
 
-    Source: IDC's code.
+    mode : of shrinking, "nearest" pixel as in IDC's code or "bilinear" as in IDM's.
 
     >>> import torch
     >>> from bilp_core.synthetic.formation import mixed
@@ -102,5 +102,5 @@ def mixed(images: Tensor, factor: int) -> Tensor:
     """
     sizes = [[side // factor + (i < side % factor) for i in range(factor)] for side in images.shape[-2:]]
     cells = iter(images.chunk(factor**2))
-    rows = [torch.cat([F.interpolate(next(cells), size=(h, w)) for w in sizes[1]], -1) for h in sizes[0]]
+    rows = [torch.cat([F.interpolate(next(cells), size=(h, w), mode=mode) for w in sizes[1]], -1) for h in sizes[0]]
     return torch.cat(rows, -2)
