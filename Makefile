@@ -11,7 +11,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book paper draft chapter notebooks dist serve test oldest check bench mutants lock clean distclean
+.PHONY: help setup book paper draft chapter notebooks dist serve test oldest check bench gpu mutants lock clean distclean
 
 help:  ## this list
 	@echo "make TARGET, one of:"
@@ -62,6 +62,9 @@ check: $(STAMP)  ## formatting, lint, types, links, and that lock and environmen
 
 bench: $(STAMP)  ## the speed measurements (ARGS="--reference DIR" to compare with the reference code)
 	$(BIN)/python tests/bench/bench.py $(ARGS)
+
+gpu: $(STAMP)  ## pack what a machine with a GPU needs for half an hour of checks and trials: ARGS="--data FILE"
+	$(BIN)/python tests/gpu/plan.py pack $(ARGS)
 
 mutants: $(STAMP)  ## which small changes of the library no test notices (ARGS="pruning/ite.py"): hours for all
 	$(BIN)/python tests/bench/mutants.py $(ARGS)

@@ -77,7 +77,7 @@ def _cpu() -> str:
 def commit() -> str:
     """The commit of the checkout this library runs from, with '-dirty' if changed; its version elsewhere.
 
-    Found once a process.
+    A copy without its history may say it in a file COMMIT beside the library. Found once a process.
 
     >>> from bilp_core.trials import commit
     >>> 0 < len(commit()) and commit() == commit()
@@ -85,7 +85,8 @@ def commit() -> str:
     """
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
-        return __version__
+        said = here / "COMMIT"
+        return said.read_text("utf-8").strip() if said.is_file() else __version__
     try:
         answer = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=10"],

@@ -53,7 +53,7 @@ FIELDS = [
     "versions",
     "commit",
 ]
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time, "events": None}  # the last is the GPU's own
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,6 @@ def all_rows(args: argparse.Namespace) -> dict[str, Row]:
 
 def work(row: Row, side: str, args: argparse.Namespace) -> None:
     """Build and warm up, then for each line read do it once and print the seconds."""
-    now = CLOCKS[args.clock]
     if not (row.foreign and side == "other"):
         speed.prepare(args.device)
     warnings.filterwarnings("ignore")
@@ -113,11 +112,24 @@ def work(row: Row, side: str, args: argparse.Namespace) -> None:
     (row.warm[side](args.device) if row.warm else run)()
     print("\nready", flush=True)
     for _ in sys.stdin:
-        start = now()
+        print(f"\nseconds {seconds(run, args.clock, args.device)}", flush=True)
+
+
+def seconds(run: ours.Side, clock: str, device: str) -> float:
+    """What doing it once takes, to the end of what was asked of the GPU."""
+    if clock == "events":
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
         run()
-        if args.device == "cuda":
-            torch.cuda.synchronize()
-        print(f"\nseconds {now() - start}", flush=True)
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1000
+    now = CLOCKS[clock]
+    begun = now()
+    run()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return now() - begun
 
 
 class Worker:
@@ -169,12 +181,16 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--only", default="", help="rows whose name begins so")
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: of one thread, on a machine in use")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="cpu: of one thread, on a machine in use; events: CUDA's"
+    )
     parser.add_argument("--out", help="CSV file to write")
     parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.clock == "cpu" and args.device != "cpu":
         parser.error("--clock cpu measures a CPU: give --device cpu")
+    if args.clock == "events" and args.device != "cuda":
+        parser.error("--clock events measures a GPU: give --device cuda")
     rows = all_rows(args)
     if args.side:
         return work(rows[args.side[0]], args.side[1], args)

@@ -1,0 +1,205 @@
+"""The plan, rehearsed on the CPU: packed, unpacked elsewhere, run as on a bare machine, and gone on with."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from PIL import Image
+
+from bilp_core.distillers import METHODS
+from bilp_core.indicators import INDICATORS
+from bilp_core.nets import NETWORKS
+from bilp_core.trials import grid, timing
+from bilp_core.utils import paths
+
+from ..emulated_gpu import emulated_gpu
+from . import against, agree, packing
+from .paper import Paper
+
+ROOT = paths.root()
+TINY = {
+    "data": "x", "method": "dm", "network": "convnet:depth=1,width=4", "options": {"iterations": 2}, "repeats": 2,
+    "evaluation": {"epochs": 2},
+}  # fmt: skip
+SCORE = {"trials": 4, "epochs": 2, "network": "mlp"}
+ABOUT = {"preset": "paper", "data": "tiny images", "commit": "abc123"}
+
+
+def add(tar, name, content):
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
+
+
+def listed(trials):
+    return [[["coresets", "redundancy"], {**asdict(trial), "data": ""}] for trial in trials]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    file = tmp_path_factory.mktemp("data") / "images.tar.xz"
+    pixels = torch.randint(0, 60, (48, 16, 16, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    with tarfile.open(file, "w:xz") as tar:
+        for k, image in enumerate(pixels):
+            content = io.BytesIO()
+            Image.fromarray((image + 60 * (k % 3)).numpy()).save(content, "PNG")
+            add(tar, f"{'train' if k < 36 else 'test'}/{'abc'[k % 3]}/{k:02}.png", content.getvalue())
+    return file
+
+
+def packed(folder, archive, trials):
+    packing.pack(folder / "pack.tar", ROOT, archive, listed(trials), [], ABOUT)
+    with tarfile.open(folder / "pack.tar") as tar:
+        members = [m for m in tar.getmembers() if m.name.startswith("source/tests")]
+        tar.extractall(folder, members, filter="data")
+    return folder / "pack.tar"
+
+
+def run(folder, *words):
+    """As its user would, from what was in the pack; the summary."""
+    command = [sys.executable, folder / "source/tests/gpu/plan.py", "run", "pack.tar", "--device", "cpu", *words]
+    subprocess.run([*map(str, command), "--home", "home", "--out", "out"], cwd=folder, check=True, capture_output=True)
+    return json.loads((folder / "out/summary.json").read_text())
+
+
+def test_from_pack_to_tables_and_on_from_there(tmp_path, archive):
+    trials = grid(**TINY, ratio=0.5)
+    packed(tmp_path, archive, [trials[0], replace(trials[0], criterion="loss", score=SCORE)])
+    first = run(tmp_path, "--only", "method dm, init real")
+    assert list(first["agree"]) == ["method dm, init real"]
+    assert first["agree"]["method dm, init real"]["agrees"]
+    assert (first["commit"], len(first["paper"]["trials"]), first["paper"]["skipped"]) == ("abc123", 2, {})
+    with tarfile.open(tmp_path / "out/kept.tar.gz") as tar:
+        for chapter in ("coresets", "redundancy"):
+            rows = list(csv.DictReader(io.TextIOWrapper(tar.extractfile(f"results/{chapter}.csv"), "utf-8")))
+            mine = [row for row in rows if row["data"] == "tiny images"]
+            assert [row["criterion"] for row in mine] == ["random", "loss"]
+            assert {row["commit"] for row in mine} == {"abc123"}
+    again = run(tmp_path, "--minutes", "0.2")  # too few for any entry, and there is no trial left
+    assert (again["calls"], len(again["paper"]["trials"]), again["paper"]["skipped"]) == (2, 2, {})
+    assert again["agree"] == first["agree"]
+    assert again["skipped"].keys() == {"agree: no time was left", "against: no --references were given"}
+    assert len(again["skipped"]["agree: no time was left"]) == len(agree.entries()) - 1
+    told = (tmp_path / "out/summary.txt").read_text()
+    assert "1 of 1 agree" in told
+    assert "2 trials, in the tables" in told
+    assert "dm-step" in told
+
+
+def test_a_pack_is_whole_and_small(tmp_path, archive, monkeypatch):
+    file = packed(tmp_path, archive, grid(**TINY))
+    content = file.read_bytes()
+    place = content.index(b"def unpack")
+    file.write_bytes(content[:place] + b"DEF" + content[place + 3 :])
+    with pytest.raises(SystemExit, match="packing.py is damaged"):
+        packing.unpack(file, tmp_path / "home")
+    monkeypatch.setattr(packing, "DATA_MB", 1e-4)
+    with pytest.raises(SystemExit, match="of data"):
+        packed(tmp_path, archive, [])
+
+
+# ---- the two sides ------------------------------------------------------------------------------------------------
+
+
+def test_every_entry_of_the_registries_is_there():
+    found = agree.entries()
+    assert {entry.kind for entry in found} == set(agree.TOLERANCES)
+    for kind, names in (("indicator", INDICATORS), ("network", NETWORKS)):
+        assert {entry.name for entry in found if entry.kind == kind} == set(names)
+    starts = {f"{name}, init {init}" for name, method in METHODS.items() for init in method.inits}
+    assert {entry.name for entry in found if entry.kind == "method"} == starts
+
+
+@pytest.mark.parametrize("begins", ["method dm, init real", "method mtt, init noise", "indicator loss", "protocol idc"])
+def test_draws_are_the_same_where_a_gpu_has_generators_of_its_own(begins):
+    entry = next(entry for entry in agree.entries() if f"{entry.kind} {entry.name}" == begins)
+    with emulated_gpu():
+        row = agree.compared(entry, "cuda")
+    assert "note" not in row
+    assert row["error"] < 1e-4
+
+
+def test_generators_of_the_gpu_are_left_alone():
+    with emulated_gpu():
+        far, near = torch.Generator("cuda").manual_seed(5), torch.Generator().manual_seed(5)
+        before = far.get_state()
+        with agree.HostDraws():
+            made = [torch.rand(3, generator=far, device="cuda"), torch.empty(2, 2, device="cuda")]
+            made[1].normal_(generator=far)
+            expected = [torch.rand(3, generator=near), torch.empty(2, 2).normal_(generator=near)]
+        assert torch.equal(far.get_state(), before)
+        assert all(x.is_cuda and torch.equal(x.cpu(), y) for x, y in zip(made, expected, strict=True))
+
+
+def test_what_differs_does_not_agree():
+    calls = []
+
+    def wrong(device):
+        calls.append(device)
+        return torch.zeros(2), torch.tensor([1.0, 1.2 if len(calls) == 2 else 1.0])
+
+    row = agree.compared(agree.Entry("method", "wrong", wrong), "cpu")
+    assert row["error"] == pytest.approx(0.2 / 2**0.5)
+    assert not row["agrees"]
+    row = agree.compared(agree.Entry("method", "broken", lambda device: 1 / 0), "cpu")
+    assert not row["agrees"]
+    assert "ZeroDivisionError" in row["note"]
+
+
+def test_rows_without_a_checkout_are_named(tmp_path):
+    (tmp_path / "cords").mkdir()
+    found = against.jobs(str(tmp_path), "cpu", lambda: 0.5, tmp_path / "out.csv")
+    assert found["dm-step"] == f"no DatasetCondensation in {tmp_path}"
+    assert found["select-craig"]()["note"].startswith("TimeoutExpired")
+    assert found.keys() == against.jobs("", "cpu", lambda: 0.5, tmp_path).keys()
+
+
+# ---- trials within a time -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def begun(tmp_path, archive, monkeypatch):
+    """function(trials, seconds left, state) -> the state after a call."""
+    monkeypatch.setenv("BILP_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("BILP_CACHE", str(tmp_path / "cache"))
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path / "tiny images", filter="data")
+
+    def call(trials, left, state):
+        results = tmp_path / "results"
+        Paper(listed(trials), tmp_path / "tiny images", results, state, lambda: left, print).run(lambda: None)
+        return state
+
+    return call
+
+
+def test_what_would_be_cut_is_not_begun(begun, monkeypatch):
+    monkeypatch.setattr(timing, "making", lambda trial: {"distil": 100.0 * trial.ipc, "memory": 1.0})
+    found = begun(grid(**TINY, ipc=[3, 1]), 200.0, {})
+    assert [row["what"].split(" repeats")[0] for row in found["trials"]] == [
+        "method=dm network=convnet:depth=1,width=4"
+    ]
+    assert found["trials"][0]["estimate"] == 100
+    assert list(found["skipped"]) == ["it would have been cut"]
+    assert "ipc=3" in found["skipped"]["it would have been cut"][0]
+
+
+def test_scores_that_take_too_long_are_made_in_pieces(begun, monkeypatch, tmp_path):
+    monkeypatch.setattr(timing, "scoring", lambda trial: {"score": 100.0})
+    asked = grid(**TINY, criterion="loss", score=SCORE, ratio=0.5)
+    state = begun(asked, 70.0, {})
+    assert list(state["scored"].values()) == [2]
+    assert list(state["skipped"]) == ["its scores by loss take 1 min 40 s: 2 of 4 made"]
+    assert "trials" not in state
+    state = begun(asked, 70.0, state)  # the other two
+    assert state["skipped"] == {}
+    assert len(state["trials"]) == 1
+    kept = list((tmp_path / "store/scoring").rglob("*.safetensors"))
+    assert sorted(file.stem for file in kept) == ["0", "1", "2", "3"]  # none twice
+    assert begun(asked, 0.0, {})["skipped"] == {}  # the table has it
