@@ -14,15 +14,16 @@ from bilp_core.coresets.glister import SCOPES
 from bilp_core.coresets.gradmatch import PICKS
 from bilp_core.coresets.last_layer import GRADIENTS
 from bilp_core.data import ImageData, whitening
-from bilp_core.distillers import METHODS, Distiller, check_adaptive, distill, experts, make, state
+from bilp_core.distillers import METHODS, Distiller, Matching, check_adaptive, distill, experts, make, state
 from bilp_core.distillers import options_of as method_options
 from bilp_core.errors import InputError
-from bilp_core.evaluation import Protocol, baselines, beside, evaluate, protocol, taught
+from bilp_core.evaluation import Protocol, baselines, beside, evaluate, fair, protocol, taught
 from bilp_core.evaluation.protocols import METHODS as JUDGED
 from bilp_core.indicators import INDICATORS, options_of, score
 from bilp_core.nets import NETWORKS, PROBES, Ensemble, Probe, Recipe, augment, fit, measure, network
-from bilp_core.pruning import VARIANTS, Adaptive, keep, relative_diversity
-from bilp_core.studies import ite_variants
+from bilp_core.pruning import VARIANTS, Adaptive, Representative, keep, relative_diversity
+from bilp_core.studies import ite_variants, mislabelled, rankings
+from bilp_core.studies.first_order import first_order_errors
 from bilp_core.studies.students import student_path
 from bilp_core.synthetic import SyntheticSet, initial
 from bilp_core.trials import Trial, plan, run
@@ -30,7 +31,7 @@ from bilp_core.utils.files import Unfinished
 
 from .distillers.common import NET, SHORT, short
 from .emulated_gpu import emulated_gpu
-from .indicators.common import TINY
+from .indicators.common import PROBED, TINY
 
 QUICK = Protocol(epochs=1, lr=0.01)
 pytestmark = pytest.mark.filterwarnings("ignore:the expert recognises")  # on eight images a class
@@ -198,6 +199,21 @@ def test_effects_by_each_variant_and_by_definition(name, data):
     assert set(found["variant"]) == set(variants)
 
 
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if issubclass(method, Matching)])
+def test_representative_batches(name, data):
+    found = made(brief(name, iterations=2, batch=4), data, represent=Representative(interval=1))
+    assert stays(found)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_networks_with_running_statistics(name, data):
+    try:
+        found = made(brief(name, iterations=2), data, network=f"{NET},norm=batch")
+    except InputError:  # says that it cannot
+        return
+    assert stays(found)
+
+
 def test_memory_is_looked_at_before_a_long_graph(data, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (1000, 80 << 30))
     with pytest.raises(InputError, match="GB are free"):
@@ -225,6 +241,20 @@ def test_indicators(name, mode, data, monkeypatch):
     assert not scores.is_cuda
     kept = keep(scores, data.labels.cpu(), 0.5)
     assert data.subset(kept).labels.is_cuda
+
+
+def test_what_studies_measure(data):
+    rows = mislabelled.accuracies(
+        data, data, {"x": torch.arange(24.0)}, [0.5], Recipe(1, 0.01, batch=8), network=NET, repeats=2
+    )
+    assert rows["value"].between(0, 100).all()
+    found = rankings.losses(data, 1, **PROBED)
+    assert found["late"].shape == found["early"].shape == (2, 24)
+    net = network(NET, data.shape, 3).to("cuda")
+    start = {name: values.detach() for name, values in net.named_parameters()}
+    target = {name: values + 0.1 for name, values in start.items()}
+    rows = first_order_errors(net, start, target, data.batch()[:6], data.labels[:6], steps=[2], rates=[0.1])
+    assert rows["error"].between(0, 1).all()
 
 
 def test_coresets(data):
@@ -290,6 +320,8 @@ def test_soft_labels_and_what_stands_beside(data):
     for one in (synthetic, soft):
         for loss in ("cross_entropy", "mse"):
             assert evaluate(one, data, network=NET, protocol=replace(QUICK, loss=loss), repeats=2).values
+    own = evaluate(soft, data, network=NET, protocol=QUICK, repeats=2)
+    assert fair(soft, own, data, data, network=NET, protocol=QUICK, repeats=2, epochs=1).hard.values
     found = beside(synthetic, data, data, network=NET, protocol=QUICK, repeats=2, full=True)
     assert found.real is not None
     assert found.every is not None
