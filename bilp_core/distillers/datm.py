@@ -67,6 +67,7 @@ class DATM(Trajectory):
 
     name: ClassVar[str] = "datm"
     summary: ClassVar[str] = "trajectory matching, early or late as the IPC asks for, with learned soft labels"
+    learns: ClassVar[str] = "images, labels, step size"
     judged_like: ClassVar[str] = "datm"
     default_init: ClassVar[str] = "expert"
     inits: ClassVar[tuple[str, ...]] = (*INITS, "expert")

@@ -57,6 +57,7 @@ class FRePo(Distiller):
     summary: ClassVar[str] = (
         "kernel ridge regression on a pool of networks, learned labels; published with frepo-convnet:norm=batch"
     )
+    learns: ClassVar[str] = "images, labels"
     default_init: ClassVar[str] = "real"
     small: ClassVar[Mapping[str, Any]] = {"iterations": 1000, "image_lr": 1e-2, "batch": 256}
 

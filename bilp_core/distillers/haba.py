@@ -89,6 +89,7 @@ class HaBa(Trajectory):
 
     name: ClassVar[str] = "haba"
     summary: ClassVar[str] = "trajectory matching on bases and small networks that turn them into images"
+    learns: ClassVar[str] = "bases, networks that render them, step size"
     judged_like: ClassVar[str] = "haba"
     tables: ClassVar[Tables] = {
         kind: {**{ipc: _beside(kind, ipc) for ipc in table}, **PUBLISHED.get(kind, {})} for kind, table in MTT.items()

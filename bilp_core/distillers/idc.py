@@ -98,6 +98,7 @@ class IDC(GradientMatching):
 
     name: ClassVar[str] = "idc"
     summary: ClassVar[str] = "gradient matching with multi-formation, under networks trained on real data"
+    learns: ClassVar[str] = "images, four on the area of one"
     default_init: ClassVar[str] = "mix"
     inits: ClassVar[tuple[str, ...]] = ("mix", "random", "noise")
     turns: ClassVar[str] = "inner"

@@ -62,6 +62,7 @@ class LinBa(Distiller):
 
     name: ClassVar[str] = "linba"
     summary: ClassVar[str] = "sums of shared bases; the loss on real images after a training with momentum"
+    learns: ClassVar[str] = "bases, coefficients"
     inits: ClassVar[tuple[str, ...]] = ("noise",)
     judged_like: ClassVar[str] = "linba"
     small: ClassVar[Mapping[str, Any]] = {

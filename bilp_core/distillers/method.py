@@ -103,6 +103,7 @@ class Distiller(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    learns: ClassVar[str] = "images"  # what is optimised, in words
     default_init: ClassVar[str] = "noise"
     inits: ClassVar[tuple[str, ...]] = INITS
     small: ClassVar[Mapping[str, Any]] = {}  # options for small data that no paper has settings for, see `suited`

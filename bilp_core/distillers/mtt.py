@@ -38,6 +38,7 @@ class MTT(Trajectory):
 
     name: ClassVar[str] = "mtt"
     summary: ClassVar[str] = "trajectory matching: students trained on the set end where experts do"
+    learns: ClassVar[str] = "images, step size"
     # experts as long as they are used, in batches small enough for hundreds of steps
     small: ClassVar[Mapping[str, Any]] = {
         "iterations": 150, "experts": 4, "epochs": 8, "expert_batch": 16, "expert_lr": 0.02, "image_lr": 30.0,

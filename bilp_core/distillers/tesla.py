@@ -67,6 +67,7 @@ class TESLA(Trajectory):
 
     name: ClassVar[str] = "tesla"
     summary: ClassVar[str] = "trajectory matching by the first-order gradient, in the memory of one step"
+    learns: ClassVar[str] = "images, step size; labels by teachers"
     tables: ClassVar[Tables] = {
         kind: {**{ipc: _beside(kind, ipc) for ipc in table}, **PUBLISHED.get(kind, {})} for kind, table in MTT.items()
     }

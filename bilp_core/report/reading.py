@@ -14,7 +14,7 @@ from ..trials.trial import Trial
 from ..utils.paths import root
 
 # Of other kinds than records: files of book/measurements.
-MEASUREMENTS = ("batches", "bench", "draws", "ite", "rankings", "selection", "unrolling")
+MEASUREMENTS = ("batches", "bench", "draws", "fair", "ite", "rankings", "selection", "unrolling")
 
 
 def published(name: str | list[str] | None = None, /, **where: Any) -> pd.DataFrame:

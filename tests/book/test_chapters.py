@@ -44,6 +44,10 @@ SHORTEST = {
         "splits": 1, "indicators": ["random"], "removed_by": ["random"], "removals": [0.5], "own": {},
         "retrained": 1, "repeats": 1,
     },
+    "methods": {
+        "methods": ONCE, "network": NET, "networks": {}, "criteria": ["random"], "ratio": 0.5, "score": SCORE,
+        "evaluation": {"epochs": 1}, "evaluations": {}, "repeats": 1,
+    },
     "bilp": {"network": NET, "methods": ONCE, "score": SCORE, **JUDGED},
 }  # fmt: skip
 # What else there may be one of, in place of the above.
@@ -60,6 +64,7 @@ OTHERS = [
     ("overfitting", {"criterion": "random", "ratios": [1 / 3]}),
     ("rankings", {"mixed": True, "indicators": ["loss", "el2n"], "removed_by": ["el2n", "loss"], "shares": [0.5]}),
     ("ite", {"lazies": [1], "beta": 0.01}),
+    ("methods", {"methods": {"dm": {"iterations": 1}, "frepo": {"iterations": 1, "batch": 16}}, "ipcs": {"dm": 2}}),
     ("bilp", {"ipcs": [2], "settings": {2: {"alpha": 0.0, "beta": 0.3, "lazy": 1}}}),
 ]  # fmt: skip
 CHAPTERS = {chapter.name: chapter for chapter in book.chapters() if chapter.defaults}
@@ -69,6 +74,7 @@ NEEDED = [
     ("ite", "lazies"), ("redundancy", "ipcs"), ("redundancy", "inits"), ("redundancy", "networks"),
     ("redundancy", "criteria"), ("redundancy", "ratios"), ("coresets", "ratios"), ("coresets", "main"),
     ("coresets", "fewer"), ("overfitting", "ratios"), ("bilp", "methods"), ("bilp", "ipcs"),
+    ("methods", "methods"), ("methods", "criteria"),
     ("rankings", "shares"), ("rankings", "indicators"), ("rankings", "removed_by"), ("rankings", "removals"),
 ]  # fmt: skip
 

@@ -1,0 +1,107 @@
+"""All methods side by side: what each learns, and each beside real images that are judged as it is."""
+
+import json
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from .. import report
+from ..data.images import ImageData
+from ..distillers import METHODS, Matching
+from ..evaluation import Protocol, protocols, random_real, stored
+from ..trials import Store, Trial
+
+
+def kinds() -> pd.DataFrame:
+    """What each method of the registry is: a row a method, columns as a page shows them.
+
+    >>> from bilp_core.studies.methods import kinds
+    >>> kinds().set_index("method").loc["dm", ["learns", "starts from", "adaptive pruning", "judged like"]].tolist()
+    ['images', 'real', 'yes', 'dsa']
+    """
+    rows = [
+        {
+            "method": name,
+            "what it does": method.summary,
+            "learns": method.learns,
+            "starts from": method.default_init,
+            "first stage": "yes" if method.staged else "",
+            "adaptive pruning": "yes" if issubclass(method, Matching) else "",
+            "judged like": protocols.METHODS[name],
+        }
+        for name, method in METHODS.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def beside_real(trials: Sequence[Trial], records: pd.DataFrame, train: ImageData, test: ImageData) -> pd.DataFrame:
+    """Random real images, as many as a method's set stores, trained on as that set was: a row a method and IPC.
+
+    trials : that were run; of each method and IPC the first on full data counts. records : theirs, see `trials.run`.
+    Returns columns method, ipc, images (real ones a class), value and std (of networks, in per cent). Methods without a
+    set in the store are left out.
+
+    >>> from bilp_core import load, trials
+    >>> from bilp_core.studies.methods import beside_real
+    >>> tiny = dict(network="convnet:depth=1,width=4", options={"iterations": 1}, evaluation={"epochs": 1}, repeats=2)
+    >>> todo = trials.grid(data="digits", method=["dm"], **tiny)
+    >>> records = trials.run(todo, "records", engine="inline", progress=False)
+    >>> import os; os.environ["BILP_STORE"] = "records"
+    >>> found = beside_real(todo, records, *load("digits"))
+    >>> found[["method", "ipc", "images"]].values.tolist()
+    [['dm', 1, 1]]
+    """
+    store, by_key = Store(), records.drop_duplicates("key").set_index("key")
+    known: dict[tuple, list[float]] = {}
+    rows: dict[tuple[str, int], dict] = {}
+    for trial in trials:
+        made = store.synthetic(trial.synthetic_key) if trial.ratio == 0 and trial.key in by_key.index else None
+        if made is None or (trial.method, trial.ipc) in rows:
+            continue
+        resolved = json.loads(by_key.loc[trial.key, "resolved"])
+        network, judged = resolved["evaluate_on"], Protocol(**resolved["evaluation"])
+        white = made.whitening is not None
+        same = (network, judged, stored(made), white)
+        if same not in known:
+            settings = {"network": network, "protocol": judged, "repeats": trial.repeats, "seed": trial.seed}
+            known[same] = [100 * value for value in random_real(made, train, test, **settings).values]
+        values = pd.Series(known[same])
+        row = {"method": trial.method, "ipc": trial.ipc, "images": stored(made)}
+        rows[trial.method, trial.ipc] = {**row, "value": values.mean(), "std": values.std(ddof=0)}
+    return pd.DataFrame(rows.values(), columns=["method", "ipc", "images", "value", "std"])
+
+
+def methods_figure(values: pd.DataFrame) -> Figure:
+    """Accuracy of each method, one row each, the best at the top: real images, full data, pruned data.
+
+    values : columns method, what, value and std in per cent.
+
+    >>> import pandas as pd
+    >>> from bilp_core.studies.methods import methods_figure
+    >>> rows = [("dc", "full data", 60.0, 1.0), ("dc", "random real images", 40.0, 2.0), ("dm", "full data", 70.0, 1.0)]
+    >>> figure = methods_figure(pd.DataFrame(rows, columns=["method", "what", "value", "std"]))
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['dm', 'dc']
+    >>> import matplotlib.pyplot as plt
+    >>> plt.close(figure)
+    """
+    report.figures.style()
+    order = values.groupby("method")["value"].max().sort_values(ascending=False).index.tolist()
+    figure, axis = plt.subplots(figsize=(7.2, 0.34 * len(order) + 1.2))
+    kinds_shown = values["what"].unique().tolist()
+    colours, marks = sns.color_palette("colorblind"), "os^DvP"
+    for k, (what, rows) in enumerate(values.groupby("what", sort=False)):
+        places = [order.index(method) + 0.18 * (k - (len(kinds_shown) - 1) / 2) for method in rows["method"]]
+        axis.errorbar(
+            rows["value"], places, xerr=rows["std"].fillna(0), fmt=marks[k % len(marks)], color=colours[k], label=what,
+            markersize=5, capsize=2, linewidth=1,
+        )  # fmt: skip
+    axis.set_yticks(range(len(order)), order)
+    axis.set_ylim(len(order) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
+    axis.set_xlabel("test accuracy (%)")
+    report.figures.legend(figure)
+    return figure
