@@ -1,0 +1,63 @@
+"""Methods side by side: the table of the registry, and real images by the protocol that judged a set."""
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from bilp_core import trials
+from bilp_core.data import load
+from bilp_core.distillers import METHODS, Matching
+from bilp_core.evaluation import Protocol, random_real
+from bilp_core.studies.methods import beside_real, kinds, methods_figure
+
+NET = "convnet:depth=1,width=4"
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+def test_the_table_has_every_method_and_tells_them_apart():
+    found = kinds().set_index("method")
+    assert list(found.index) == list(METHODS)
+    assert found["what it does"].is_unique
+    for name, method in METHODS.items():
+        assert (found.loc[name, "adaptive pruning"] == "yes") == issubclass(method, Matching)
+        assert found.loc[name, "starts from"] in method.inits
+
+
+def test_what_is_learned_is_said():
+    """Methods that keep learned labels or step sizes in their set say so, and others do not."""
+    assert "labels" in METHODS["frepo"].learns
+    assert "step size" in METHODS["mtt"].learns
+    assert METHODS["dc"].learns == METHODS["dm"].learns == "images"
+
+
+def test_real_images_are_judged_as_the_set_was(digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("BILP_STORE", str(tmp_path / "records"))
+    settings = {"network": NET, "options": {"iterations": 1, "batch": 16}, "repeats": 2}
+    todo = trials.grid(data="digits", method="dm", ipc=[1, 2], evaluation={"epochs": 3}, **settings)
+    todo += trials.grid(data="digits", method="dc", evaluation={"epochs": 4, "lr": 0.1}, **settings)
+    pruned = replace(todo[0], ratio=0.5)
+    records = trials.run([pruned, *todo], tmp_path / "records", engine="inline", progress=False)
+    found = beside_real([pruned, *todo], records, *digits)
+    assert found[["method", "ipc", "images"]].values.tolist() == [["dm", 1, 1], ["dm", 2, 2], ["dc", 1, 1]]
+    made = trials.Store().synthetic(todo[2].synthetic_key)
+    row = records.set_index("key").loc[todo[2].key]
+    judged = Protocol(**json.loads(row["resolved"])["evaluation"])
+    assert (judged.epochs, judged.lr) == (4, 0.1)
+    real = random_real(made, *digits, network=NET, protocol=judged, repeats=2, seed=0)
+    assert found["value"].iloc[2] == pytest.approx(100 * real.mean)
+    assert found["std"].iloc[2] == pytest.approx(100 * real.std)
+
+
+def test_the_figure_has_a_row_a_method_the_best_at_the_top():
+    rows = [("dc", "full data", 60.0, None), ("dm", "full data", 70.0, 1.0), ("dm", "random real images", 50.0, 2.0)]
+    figure = methods_figure(pd.DataFrame(rows, columns=["method", "what", "value", "std"]))
+    axis = figure.axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["dm", "dc"]
+    points = {c.get_label(): sorted(c[0].get_xdata()) for c in axis.containers}
+    assert points == {"full data": [60.0, 70.0], "random real images": [50.0]}
