@@ -61,7 +61,7 @@ def beside_real(trials: Sequence[Trial], records: pd.DataFrame, train: ImageData
         made = store.synthetic(trial.synthetic_key) if trial.ratio == 0 and trial.key in by_key.index else None
         if made is None or (trial.method, trial.ipc) in rows:
             continue
-        resolved = json.loads(by_key.loc[trial.key, "resolved"])
+        resolved = json.loads(str(by_key.loc[trial.key, "resolved"]))
         network, judged = resolved["evaluate_on"], Protocol(**resolved["evaluation"])
         white = made.whitening is not None
         same = (network, judged, stored(made), white)
