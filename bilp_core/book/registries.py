@@ -29,14 +29,14 @@ class Written(SphinxDirective):
 
 class Methods(Written):
     def write(self) -> Iterator[str]:
-        from ..distillers import METHODS, Matching
+        from ..distillers import METHODS, Separable
 
         rows = (
             [
                 f":py:obj:`{name} <{full_name(cls)}>`",
                 inline(cls.summary),
                 ", ".join([f"**{cls.default_init}**", *(init for init in cls.inits if init != cls.default_init)]),
-                yes(issubclass(cls, Matching)),
+                yes(issubclass(cls, Separable)),
                 yes(cls.staged),
                 inline(published(cls)),
             ]

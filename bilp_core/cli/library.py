@@ -125,7 +125,7 @@ def distill(args: argparse.Namespace) -> None:
     from .. import distillers
     from ..data.cache import cache_home
     from ..evaluation import chance, hardly, taught
-    from ..nets.networks import default_network, network
+    from ..nets.networks import network
     from ..pruning import Adaptive, Representative, load_kept
     from ..trials.provenance import device, provenance
 
@@ -137,7 +137,7 @@ def distill(args: argparse.Namespace) -> None:
     represent = Representative(args.interval) if args.batch == "represent" else None
     train = load(args, need="train").train
     method = distillers.make(args.method, **{**distillers.suited(args.method, train), **options})
-    spec = args.network or default_network(train.shape)
+    spec = args.network or method.network(train.shape)
     if adaptive:
         distillers.check_adaptive(method, network(spec, train.shape, train.num_classes))
     if represent:

@@ -3,7 +3,7 @@
 from ..errors import Diverged
 from .batches import ClassBatches
 from .loop import distill, seen
-from .matching import Matching, check_adaptive, check_represent
+from .matching import Matching, Separable, check_adaptive, check_represent
 from .method import Distiller
 from .registry import METHODS, make, options_of, suited
 from .run import Run
@@ -15,6 +15,7 @@ __all__ = [
     "Diverged",
     "Matching",
     "Run",
+    "Separable",
     "check_adaptive",
     "check_represent",
     "distill",

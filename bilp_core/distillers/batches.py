@@ -97,6 +97,26 @@ class ClassBatches:
         self.dropped += len(kept) - len(self.survivors[label])
         return kept
 
+    def prune_jointly(
+        self, picks: Annotated[Tensor, "int64 [N]"], effects: Annotated[Tensor, "float [N]"]
+    ) -> Annotated[Tensor, "int64 [n]"]:
+        """The same for a batch of all classes together: each class by its own law. The picks that are kept."""
+        assert self.adaptive is not None
+        for label in range(len(self.members)):
+            own = self.data.labels[picks] == label
+            if own.any():
+                self.prune(label, picks[own], effects[own])
+            else:
+                self.survivors[label], self.uses_left[label] = picks[own], self.adaptive.lazy - 1
+        return torch.cat(self.survivors)
+
+    def again(self) -> Annotated[Tensor, "int64 [n]"] | None:
+        """The survivors of the last joint batch, if its decision still serves."""
+        if not any(self.uses_left):
+            return None
+        self.uses_left = [left - 1 for left in self.uses_left]
+        return torch.cat(self.survivors)
+
     def state_dict(self) -> dict[str, Any]:
         """What batches so far have left behind."""
         laws = [[law.mean, law.variance] for law in self.laws]

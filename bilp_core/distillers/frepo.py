@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.images import ImageData
 from ..data.whitening import LARGEST
 from ..errors import InputError
 from ..nets.recipe import LOSSES, centred, cosine
-from .method import Distiller, Kept
+from .method import Kept
 from .pool import Pool, Shuffled
-from .regression import embedded, regressed
+from .regression import OnFeatures, embedded
 from .run import Run
 
 FINAL_LR = 0.1  # share of image_lr that is left in the end
@@ -24,7 +24,7 @@ FLIP_UP_TO = 500  # synthetic images
 
 
 @dataclass(frozen=True)
-class FRePo(Distiller):
+class FRePo(OnFeatures):
     """Learn images and labels from which kernel ridge regression, on the features of a network, predicts real labels.
     The network is drawn from a pool of networks that train on the synthetic images.
 
@@ -113,26 +113,32 @@ class FRePo(Distiller):
 
     def step(self, run: Run) -> Tensor:
         state: State = run.state
-        member, picks = state.pool.pick(run.host), next(state.batches)
-        with torch.no_grad():
-            targets = embedded(member.net, run.data.batch(picks))
-        loss = self.loss(run, member.net, targets, centred(run.data.labels[picks], run.data.num_classes))
+        member = state.pool.pick(run.host)
+        run.net = member.net  # type: ignore[assignment]
+        loss = self.loss(run, self.chosen(run, lambda: next(state.batches)))
         loss.backward(inputs=run.optimizer.param_groups[0]["params"])
         run.descend()
         state.schedule.step()
         state.pool.advance(member, run.images.detach(), run.labels.detach())
         return loss.detach()
 
-    def loss(self, run: Run, net: nn.Module, targets: Tensor, wanted: Tensor) -> Tensor:
-        """Half the squared error of the regression, less the margin of the labels.
+    # The loss: half the squared error of the regression, less the margin of the labels.
 
-        targets : features [N, E] of real images. wanted : their centred labels, [N, classes].
-        """
+    def support(self, run: Run) -> tuple[Tensor, Tensor]:
         images, labels = run.images, run.labels
         if self.flip == "on":
             images, labels = torch.cat([images, images.flip(3)]), torch.cat([labels, labels])
-        predicted = regressed(embedded(net, images), labels, targets, self.ridge)
-        return LOSSES["mse"](predicted, wanted).mean() - margin(run.labels)
+        return embedded(run.net, images), labels
+
+    @torch.no_grad()
+    def targets(self, run: Run, picks: Tensor) -> Tensor:
+        return embedded(run.net, run.data.batch(picks))
+
+    def losses(self, run: Run, predicted: Tensor, picks: Tensor) -> Tensor:
+        return LOSSES["mse"](predicted, run.data.labels[picks])
+
+    def rest(self, run: Run) -> Tensor:
+        return -margin(run.labels)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from ..data.images import ImageData, fingerprint
 from ..data.whitening import whitened
 from ..errors import Diverged, InputError
 from ..nets.memory import free_memory
-from ..nets.networks import default_network, doubts
+from ..nets.networks import doubts
 from ..pruning.adaptive import Adaptive
 from ..pruning.representative import Representative
 from ..synthetic.set import SyntheticSet
@@ -70,7 +70,7 @@ def distill(
 ) -> SyntheticSet:
     """Distil `data` (already pruned) into `ipc` images a class.
 
-    network : a spec; None takes the one that suits the size of the images, `default_network`.
+    network : a spec; None takes the method's own for the size of the images, for most `default_network`.
     data : where the method whitens and `data` is not whitened yet, that is done with the samples there are.
     init : where the images start, the method's own default if None; see `inits` and `start` of the method.
     adaptive : prune real batches by ITE as well; only for methods and networks that `check_adaptive` lets pass.
@@ -109,7 +109,7 @@ def distill(
                 f"class {name!r} has {count} samples: init {init!r} with ipc = {ipc} needs {needed}; a smaller ipc, or "
                 "init noise, needs fewer"
             )
-    network = network or default_network(data.shape)
+    network = network or method.network(data.shape)
     if doubt := doubts(network, data.shape):
         warnings.warn(doubt, stacklevel=2)
     settings = {

@@ -15,7 +15,30 @@ from .method import Distiller
 from .run import Run
 
 
-class Matching(Distiller):
+class Separable(Distiller):
+    """A method whose loss is additively separable in the real samples, which is what adaptive pruning rests on.
+
+    Source: main paper, definition of the ITE.
+
+    >>> from bilp_core import make
+    >>> from bilp_core.distillers import Separable
+    >>> isinstance(make("dm"), Separable), isinstance(make("mtt"), Separable)
+    (True, False)
+    """
+
+    # whether BatchNorm layers are frozen meanwhile; where not, a sample has no statistic of its own
+    freezes_batchnorm: ClassVar[bool] = False
+
+    @abstractmethod
+    def treatments(self, run: Run, label: int, picks: Tensor) -> ite.Treatments:
+        """The real samples `picks`, of one class where the loss is of one, ready for their ITE."""
+
+    @abstractmethod
+    def loss_against(self, run: Run, label: int, picks: Tensor) -> Tensor:
+        """The loss against the real samples `picks`."""
+
+
+class Matching(Separable):
     """A method whose loss compares a mean over real samples with the same mean over synthetic ones.
 
     The loss is additively separable in the real samples, which is what ITE and adaptive pruning rest on.
@@ -36,9 +59,6 @@ class Matching(Distiller):
     >>> all(torch.allclose(e.mean(0), m, atol=1e-5) for e, m in zip(each, mean, strict=True))
     True
     """
-
-    # whether BatchNorm layers are frozen while matching; where not, a sample has no statistic of its own
-    freezes_batchnorm: ClassVar[bool] = False
 
     @abstractmethod
     def statistic(self, run: Run, images: Tensor, label: int, *, real: bool) -> list[Tensor]:
@@ -98,7 +118,7 @@ def check_adaptive(method: Distiller, net: nn.Module) -> None:
     Traceback (most recent call last):
     bilp_core.errors.InputError: adaptive pruning needs a loss that is additively separable in the real samples; ...
     """
-    if not isinstance(method, Matching):
+    if not isinstance(method, Separable):
         raise InputError(
             f"adaptive pruning needs a loss that is additively separable in the real samples; that of "
             f"{method.name!r} is not (its real data can still be pruned preemptively, by ratio)"

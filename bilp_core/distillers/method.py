@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from ..data.images import ImageData
 from ..errors import InputError
 from ..evaluation import protocols
+from ..nets.networks import default_network
 from ..synthetic.decoders import Decoder
 from ..synthetic.formation import Formation
 from ..synthetic.initial import INITS, initial
@@ -110,7 +111,7 @@ class Distiller(ABC):
     tiny: ClassVar[Mapping[str, Any]] = {}  # and over those for images under 16x16 pixels
     turns: ClassVar[str] = ""  # the field that sets `passes`, where there is one
     staged: ClassVar[bool] = False  # whether there is a `first_stage`
-    judged_like: ClassVar[str] = "dsa"  # the method whose evaluation protocol is its own: dc, dsa, idc or frepo
+    judged_like: ClassVar[str] = "dsa"  # the method whose evaluation protocol is its own: dc, dsa, idc, frepo, ...
 
     iterations: int
     image_lr: float
@@ -145,6 +146,10 @@ class Distiller(ABC):
     def strategy(self, data: ImageData) -> str:  # noqa: ARG002
         """The augmentation under which it matches."""
         return "none"
+
+    def network(self, shape: tuple[int, int, int]) -> str:
+        """The network for images [C, H, W] where none is asked for."""
+        return default_network(shape)
 
     def check(self, net: nn.Module) -> None:  # noqa: B027
         """Raise InputError if the method cannot work with a network like `net`."""

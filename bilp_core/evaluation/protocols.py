@@ -22,9 +22,18 @@ METHODS = {
     "linba": "linba",
     "idc": "idc",
     "frepo": "frepo",
+    "rfad": "rfad",
 }
 SCHEDULES = ("half", "thirds", "cosine", "constant")
 # synthetic images, and the steps with which FRePo evaluates that many
+# data -> images a class -> RFAD's learning rate, label scale, weight decay
+RFAD_SETTINGS: dict[str, dict[int, tuple[float, float, float]]] = {
+    "mnist": {1: (1e-3, 8, 1e-3), 10: (1e-2, 8, 1e-3), 50: (1e-2, 8, 0)},
+    "fashion_mnist": {1: (1e-3, 8, 0), 10: (1e-2, 8, 1e-3), 50: (1e-3, 2, 0)},
+    "svhn": {1: (1e-3, 16, 0), 10: (1e-2, 8, 0), 50: (1e-2, 2, 0)},
+    "cifar10": {1: (1e-3, 8, 0), 10: (1e-3, 2, 0), 50: (1e-2, 2, 0)},
+    "cifar100": {1: (1e-1, 8, 0), 10: (1e-1, 2, 0)},
+}
 FREPO_STEPS = (
     *((10, 1000), (100, 2000), (200, 20_000), (400, 5000), (500, 5000), (1000, 10_000)),
     *((2000, 40_000), (5000, 40_000)),
@@ -42,6 +51,7 @@ class Protocol:
     optimizer : 'sgd', or 'adam' (without momentum).
     cutmix   : probability that a batch is mixed.
     loss     : one of `training.LOSSES`, of hard or soft labels.
+    relative, label_scale, lr_share, parameterisation : see `Recipe`.
     test_every : epochs between two points of the test curves; 0 tests only at the end.
     Raises InputError, from `recipe`, for a value out of range.
 
@@ -63,6 +73,10 @@ class Protocol:
     cutmix: float = 0.0
     loss: str = "cross_entropy"
     optimizer: str = "sgd"
+    relative: bool = False
+    label_scale: float = 1.0
+    lr_share: float = 0.0
+    parameterisation: str = "standard"
     test_every: int = 0
 
     def recipe(self) -> Recipe:
@@ -85,6 +99,10 @@ class Protocol:
             augment=self.augment,
             cutmix=self.cutmix,
             loss=self.loss,
+            relative=self.relative,
+            label_scale=self.label_scale,
+            lr_share=self.lr_share,
+            parameterisation=self.parameterisation,
         )
 
 
@@ -106,7 +124,7 @@ def protocol(
     datm     : the same at batch 128. haba : at batch 256, as many steps as 1000 epochs of one image a base
                take, in epochs of the five images that there are of each.
     linba    : 300 epochs at a constant learning rate without weight decay, batch 640, no augmentation.
-    idc      : see `idc_protocol`. frepo : see `frepo_protocol`.
+    idc      : see `idc_protocol`. frepo : see `frepo_protocol`. rfad : see `rfad_protocol`.
     ipc, factor : of the synthetic set; idc, frepo and haba depend on them.
     learned_lr : the step size that was distilled with the set (`meta["lr"]`), which then is the learning rate.
     Raises InputError for a method without a protocol and an unknown override, naming those there are.
@@ -125,6 +143,8 @@ def protocol(
         base = idc_protocol(data, network, ipc, factor)
     elif kind == "frepo":
         base = frepo_protocol(data, ipc)
+    elif kind == "rfad":
+        base = rfad_protocol(data, ipc)
     elif kind == "linba":
         base = Protocol(epochs=300, lr=0.01, momentum=0.9, weight_decay=0.0, batch=640, schedule="constant")
     else:
@@ -234,4 +254,38 @@ def frepo_protocol(data: ImageData, ipc: int) -> Protocol:
         schedule="cosine",
         loss="mse",
         optimizer="adam",
+    )
+
+
+def rfad_protocol(data: ImageData, ipc: int) -> Protocol:
+    """Regression of the labels from the fresh network's outputs by SGD, at a constant rate, the labels scaled up.
+
+    Rate, scale and decay are the published ones of a data set, for the next number of images a class that there is;
+    they are for kernel-convnet:width=1024. For other data the rate is a tenth of the largest stable one, the scale 8.
+    Batches of 513, so up to that many images are seen at once; 5000 steps, on other data 1000.
+    The reference stops once the accuracy on images of the training data has not risen for 500 steps, at most after
+    20,000; the evaluation here sees no training data. Its weight decay, of the squared distance and not half of it, is
+    doubled here. In larger sets it divides by the scale, but does not multiply labels by it.
+    Source: Loo et al., NeurIPS 2022, and their code.
+
+    >>> from bilp_core import load
+    >>> from bilp_core.evaluation.protocols import rfad_protocol
+    >>> train, _ = load("digits")
+    >>> found = rfad_protocol(train, ipc=1)
+    >>> found.epochs, found.loss, found.relative, found.label_scale
+    (1000, 'mean_mse', True, 8.0)
+    """
+    table = RFAD_SETTINGS.get(data.named, {})
+    lr, scale, decay = table[min((n for n in table if ipc <= n), default=max(table))] if table else (0, 8, 0)
+    batch = 513
+    return Protocol(
+        epochs=max(1, (5000 if table else 1000) // -(-ipc * data.num_classes // batch)),
+        lr=lr or 1.0,
+        lr_share=0.0 if lr else 0.1,
+        weight_decay=2 * decay,
+        batch=batch,
+        schedule="constant",
+        loss="mean_mse",
+        relative=True,
+        label_scale=float(scale),
     )

@@ -1,4 +1,4 @@
-"""ConvNets: that of DC, DSA, DM and nearly all later work, and FRePo's."""
+"""ConvNets: that of DC, DSA, DM and nearly all later work, FRePo's, and that of kernels."""
 
 from __future__ import annotations
 
@@ -37,6 +37,33 @@ def convnet(
         channels, height, side = width, height + 2 * widening, side + 2 * widening
         layers += [*NORMS[norm]((channels, height, side)), ACTIVATIONS[act](), *POOLS[pool]()]
         if pool != "none":
+            height, side = height // 2, side // 2
+    return nn.Sequential(*layers)
+
+
+def kernel_convnet(
+    shape: Shape, depth: int | None = None, width: int = 256, norm: str = "none", pool: str = "avg", stem: str = "none"
+) -> nn.Sequential:
+    """A ConvNet as kernels are taken of: no wider padding of any images, no norm, and with stem = 'conv' a convolution
+    and activation before the blocks.
+
+    shape : (C, H, W) of an image.
+    Source: the code of RFAD, and with the stem that of KIP.
+
+    >>> from bilp_core.nets import network
+    >>> net = network("kernel-convnet", (1, 28, 28), 10)
+    >>> sum(p.numel() for p in net.features.parameters()), net.classifier.in_features
+    (1182720, 2304)
+    """
+    channels, height, side = shape
+    depth = depth or (4 if min(height, side) >= 64 else 3)
+    layers: list[nn.Module] = []
+    for block in range(depth + (stem == "conv")):
+        pooled = pool if block or stem == "none" else "none"
+        layers += [nn.Conv2d(channels, width, 3, padding=1), *NORMS[norm]((width, height, side)), nn.ReLU()]
+        layers += POOLS[pooled]()
+        channels = width
+        if pooled != "none":
             height, side = height // 2, side // 2
     return nn.Sequential(*layers)
 

@@ -1,8 +1,9 @@
 """K networks of one architecture, trained side by side."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -113,6 +114,7 @@ class Ensemble:
             members.append(member)
         self.base = members[0]
         self.size = shape[1:]
+        self._start: Any = None
         self.stacked = stacks(self.device, batch, shape) if stacked is None else stacked
         # BatchNorm sees the batch as one: no chunks, and no compiling of its running statistics
         self.whole = any(True for _ in self.base.buffers())
@@ -147,6 +149,19 @@ class Ensemble:
         rows = [dict(member.named_parameters()) for member in self.members]
         return {name: torch.stack([row[name].detach() for row in rows]).cpu() for name in rows[0]}
 
+    def relate(self) -> list[Tensor]:
+        """From now on `logits` are less what the networks say as they are now. Returns copies of their leaves.
+
+        >>> import torch
+        >>> from bilp_core.nets import Ensemble
+        >>> ensemble = Ensemble("convnet:depth=1,width=4", (1, 8, 8), 10, seeds=[0, 1])
+        >>> _ = ensemble.relate()
+        >>> ensemble.logits(torch.ones(5, 1, 8, 8)).abs().max().item()
+        0.0
+        """
+        self._start = deepcopy((self.parameters, self.buffers)) if self.stacked else deepcopy(self.members)
+        return [leaf.detach().clone() for leaf in self.leaves()]
+
     def train(self, mode: bool = True) -> None:
         """Training mode (BatchNorm uses the batch), or evaluation mode."""
         for member in [self.base] if self.stacked else self.members:
@@ -158,6 +173,8 @@ class Ensemble:
         """images [K, B, C, H, W], or [B, C, H, W] shared by all networks -> logits [K, B, classes]."""
         with speed.autocast(self.device, self.mixed):
             logits = self._logits(images, shared=images.ndim == 4)
+            if self._start is not None:
+                logits = logits - self._start_logits(images, shared=images.ndim == 4)
         return logits.float() if logits.dtype == torch.bfloat16 else logits
 
     def _logits(self, images: Tensor, shared: bool) -> Tensor:
@@ -166,6 +183,13 @@ class Ensemble:
             return call(self.parameters, self.buffers, _channel_by_channel(images))
         members = enumerate(self.members)
         return torch.stack([self._chunked(member, images if shared else images[k]) for k, member in members])
+
+    @torch.no_grad()
+    def _start_logits(self, images: Tensor, shared: bool) -> Tensor:
+        if self.stacked:
+            call, (parameters, buffers) = self._call_shared if shared else self._call, self._start
+            return call(parameters, buffers, _channel_by_channel(images))
+        return torch.stack([self._chunked(net, images if shared else images[k]) for k, net in enumerate(self._start)])
 
     def _chunked(self, member: nn.Module, images: Tensor) -> Tensor:
         if self.whole:

@@ -15,7 +15,7 @@ class Network(nn.Module):
 
     embed(x)   : [N, C, H, W] -> [N, E], the flattened features before the last linear layer.
     forward(x) : [N, C, H, W] -> [N, num_classes] logits.
-    start      : how `initialise` draws the weights: 'uniform', 'he' or 'lecun'.
+    start      : how `initialise` draws the weights: 'uniform', 'he', 'lecun' or 'kernel'.
 
     >>> import torch
     >>> from bilp_core.nets import Network
@@ -38,6 +38,7 @@ class Network(nn.Module):
         return self.classifier(self.embed(x))
 
 
+GAIN, BIAS = 2.0, 0.1  # of kernels: the variance of a weight times its fan in, and the deviation of a bias
 # Each takes the shape of the map to be normalised. Instance norm is group norm with one channel a group:
 # affine, and the same in training and evaluation.
 NORMS: dict[str, Callable[[Shape], list[nn.Module]]] = {

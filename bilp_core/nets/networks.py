@@ -1,6 +1,6 @@
 """The networks of the distillation literature, by name.
 
-A network is asked for with a spec, `name` or `name:option=value,...`; only two take options:
+A network is asked for with a spec, `name` or `name:option=value,...`; only three take options:
 
     convnet        depth  1 to 8; default 3, and 4 from 64x64 pixels on
                    width  1 to 1024; default 128
@@ -10,6 +10,9 @@ A network is asked for with a spec, `name` or `name:option=value,...`; only two 
     frepo-convnet  depth  1 to 6; default 3, 4 from 64x64 pixels and 5 from 128x128 on
                    width  of the first block, 1 to 512; default 128
                    norm   none (default), batch, layer, instance or group
+    kernel-convnet depth, width (default 256), pool as convnet has them; 28x28 images are not padded
+                   norm   none (default), layer, instance or group
+                   stem   none (default) or conv, a convolution and activation before the blocks
     mlp  lenet  alexnet  alexnet-bn  vgg11  vgg11-bn  resnet18  resnet18-bn  resnet18-bn-ap
     resnet10  resnet10-bn  resnetap10  resnetap10-bn  densenet-bn  efficientnet-bn
 
@@ -26,7 +29,9 @@ pixels, and as wide as on its other data beyond. IDC's EfficientNet-B0 is anothe
 torchvision's, with the same parameters, symmetric padding, PyTorch's default norm settings, and neither dropout
 nor stochastic depth.
 
-frepo-convnet is the network of FRePo (Zhou et al. 2022, yongchaoz/FRePo).
+frepo-convnet is the network of FRePo (Zhou et al. 2022, yongchaoz/FRePo). kernel-convnet is that of RFAD (Loo et al.
+2022, yolky/RFAD) and, with its stem, of KIP (Nguyen et al. 2021, google-research/kip); its weights are drawn as kernels
+of endlessly wide networks have it.
 
 Nothing works in place: every network can be differentiated twice and used under `torch.func`.
 """
@@ -45,8 +50,8 @@ from torch.random import fork_rng
 from ..errors import InputError
 from .borrowed import densenet, efficientnet
 from .classic import alexnet, lenet, mlp, vgg11
-from .convnet import convnet, frepo_convnet
-from .layers import ACTIVATIONS, CUT_NORMAL, NORMS, POOLS, Network, Shape
+from .convnet import convnet, frepo_convnet, kernel_convnet
+from .layers import ACTIVATIONS, BIAS, CUT_NORMAL, GAIN, NORMS, POOLS, Network, Shape
 from .residual import resnet10, resnet18
 
 # name -> builder(shape, **options) of everything before the last linear layer
@@ -68,11 +73,13 @@ NETWORKS: dict[str, Callable[..., nn.Sequential]] = {
     "densenet-bn": densenet,
     "efficientnet-bn": efficientnet,
     "frepo-convnet": frepo_convnet,
+    "kernel-convnet": kernel_convnet,
 }
 FEWEST_POSITIONS = 16  # of an instance norm, below which its mean and deviation say little
 # how the weights of those that do not start as PyTorch does are drawn, see `initialise`
 STARTS = {
     "frepo-convnet": "lecun",
+    "kernel-convnet": "kernel",
     **dict.fromkeys(("resnet10", "resnet10-bn", "resnetap10", "resnetap10-bn"), "he"),
 }
 # name -> option -> allowed words, or whole numbers
@@ -85,6 +92,13 @@ OPTIONS: dict[str, dict[str, tuple[str, ...] | range]] = {
         "pool": tuple(POOLS),
     },
     "frepo-convnet": {"depth": range(1, 7), "width": range(1, 513), "norm": tuple(NORMS)},
+    "kernel-convnet": {
+        "depth": range(1, 9),
+        "width": range(1, 1025),
+        "norm": ("none", "layer", "instance", "group"),
+        "pool": tuple(POOLS),
+        "stem": ("none", "conv"),
+    },
 }
 
 
@@ -147,6 +161,18 @@ def default_network(shape: Shape) -> str:
     if side < 16:
         return f"convnet:depth={depth},width=32"
     return "convnet" if depth == (4 if side >= 64 else 3) else f"convnet:depth={min(depth, 8)}"
+
+
+def kernel_network(shape: Shape) -> str:
+    """The same for methods of kernel regression: without norm, its width doubled under 16x16 pixels.
+
+    Source: ours; from 16x16 pixels on the network of RFAD.
+
+    >>> from bilp_core.nets.networks import kernel_network
+    >>> kernel_network((1, 8, 8)), kernel_network((3, 32, 32)), kernel_network((3, 128, 128))
+    ('kernel-convnet:depth=2,width=64', 'kernel-convnet', 'kernel-convnet:depth=5')
+    """
+    return "kernel-" + default_network(shape).replace("width=32", "width=64")
 
 
 @torch.no_grad()
@@ -266,7 +292,8 @@ def initialise(net: nn.Module, rng: Generator) -> None:
     """Draw fresh weights in place, as PyTorch does by default: weights and biases of convolutions and linear
     layers uniform on +-1/sqrt(fan in); norm layers to one and zero, their running statistics reset. The
     convolutions of resnet10 and resnetap10, as in IDC's code: normal with variance 2/(fan out). frepo-convnet, as
-    in FRePo's: normal, cut off at two standard deviations, with variance 1/(fan in) and biases of zero.
+    in FRePo's: normal, cut off at two standard deviations, with variance 1/(fan in) and biases of zero. kernel-convnet,
+    as in RFAD's and KIP's: normal with variance 2/(fan in), biases with deviation 0.1.
 
     rng : the only source of randomness; on the device of the parameters.
     Source: PyTorch's defaults, which the reference of DC, DSA and DM keeps; IDC's and FRePo's code.
@@ -288,6 +315,10 @@ def initialise(net: nn.Module, rng: Generator) -> None:
             nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std, generator=rng)
             assert module.bias is not None
             module.bias.zero_()
+        elif start == "kernel" and isinstance(module, nn.Conv2d | nn.Linear):
+            module.weight.normal_(std=math.sqrt(GAIN / module.weight[0].numel()), generator=rng)
+            assert module.bias is not None
+            module.bias.normal_(std=BIAS, generator=rng)
         elif start == "he" and isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=rng)
         elif isinstance(module, nn.Conv2d | nn.Linear):

@@ -31,8 +31,17 @@ def _half_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits - wanted).square().sum(1) / 2
 
 
+def _mean_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """Over classes, and not halved. Source: RFAD."""
+    return _half_squared_error(logits, labels) * (2 / logits.shape[1])
+
+
 # (logits [N, classes], labels int64 [N] or soft [N, classes]) -> [N], the loss of each sample
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": _cross_entropy, "mse": _half_squared_error}
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross_entropy": _cross_entropy,
+    "mse": _half_squared_error,
+    "mean_mse": _mean_squared_error,
+}
 
 
 def cosine(progress: float, least: float) -> float:
@@ -58,6 +67,11 @@ class Recipe:
     cutmix     : probability that a batch is mixed, after its augmentation.
     sharpness  : rho of a sharpness-aware step, see `bilp_core.nets.sharpness`; 0 for a plain one. Twice the time.
     augment    : a strategy, see `bilp_core.nets.augment`.
+    relative   : logits are counted from those of the fresh network, in training and after, and weights decay to theirs.
+    label_scale : of squared losses, by which labels are multiplied and the error divided.
+    lr_share   : where not 0, the rate is `lr` times this share of the largest one that is stable at the start, network
+                 by network, see `bilp_core.nets.rates`; for SGD and squared losses.
+    parameterisation : 'standard', or 'ntk' for the steps that weights take in the parameterisation of kernels.
     Raises InputError for a value out of range.
 
     >>> from bilp_core.nets import Recipe
@@ -80,12 +94,16 @@ class Recipe:
     cutmix: float = 0.0
     loss: str = "cross_entropy"
     sharpness: float = 0.0
+    relative: bool = False
+    label_scale: float = 1.0
+    lr_share: float = 0.0
+    parameterisation: str = "standard"
 
     def __post_init__(self) -> None:
         for field, least in (("epochs", 1), ("batch", 1)):
             if getattr(self, field) < least:
                 raise InputError(f"{field} = {getattr(self, field)}: must be at least {least}")
-        for field in ("lr", "weight_decay", "momentum", "sharpness"):
+        for field in ("lr", "weight_decay", "momentum", "sharpness", "lr_share"):
             value = getattr(self, field)
             if not math.isfinite(value) or value < 0:
                 raise InputError(f"{field} = {value}: must be a finite number, not negative")
@@ -95,8 +113,21 @@ class Recipe:
             raise InputError(f"optimizer = {self.optimizer!r}: must be 'sgd' or 'adam'")
         if self.loss not in LOSSES:
             raise InputError(f"loss = {self.loss!r}: must be one of {', '.join(LOSSES)}")
-        if self.cutmix and self.loss == "mse":
-            raise InputError(f"cutmix = {self.cutmix}: must be 0 with the loss 'mse', whose labels are no shares")
+        squared = self.loss != "cross_entropy"
+        if self.cutmix and squared:
+            raise InputError(
+                f"cutmix = {self.cutmix}: must be 0 with the loss {self.loss!r}, whose labels are no shares"
+            )
+        if not (math.isfinite(self.label_scale) and self.label_scale > 0):
+            raise InputError(f"label_scale = {self.label_scale}: must be a finite number above 0")
+        if self.label_scale != 1 and not squared:
+            raise InputError(f"label_scale = {self.label_scale}: must be 1 with the loss 'cross_entropy'")
+        if self.lr_share and not (squared and self.optimizer == "sgd"):
+            raise InputError(f"lr_share = {self.lr_share}: must be 0 but for SGD and the losses 'mse' and 'mean_mse'")
+        if self.parameterisation not in ("standard", "ntk"):
+            raise InputError(f"parameterisation = {self.parameterisation!r}: must be 'standard' or 'ntk'")
+        if self.parameterisation == "ntk" and self.optimizer != "sgd":
+            raise InputError(f"parameterisation = 'ntk': must be 'standard' with the optimiser {self.optimizer!r}")
 
     def share_of_lr(self, step: int, steps: int) -> float:
         """By what `lr` is multiplied at a step, counted from 0, of `steps` in all, where there is a `cosine_to`."""

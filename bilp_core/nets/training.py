@@ -11,14 +11,46 @@ from torch import Tensor
 from . import augment
 from .ensemble import Ensemble, Samples
 from .mixing import cutmix
+from .rates import IMAGES, factors, largest
 from .recipe import LOSSES, Recipe
 from .sharpness import sharpened
 
 
+class _Directions:
+    """What a step goes along, where that is not the gradient: gradients by each network's rate and each leaf's factor,
+    and the pull to the start."""
+
+    def __init__(self, ensemble: Ensemble, samples: Samples, recipe: Recipe) -> None:
+        self.starts = ensemble.relate() if recipe.relative else None
+        self.decay, self.any = recipe.weight_decay, bool(recipe.lr_share) or recipe.parameterisation != "standard"
+        leaves = ensemble.leaves()
+        self.rates: Sequence[float | Tensor] = [1.0] * len(leaves)
+        self.factors = factors(ensemble, recipe.parameterisation)
+        if recipe.lr_share:
+            every = max(1, len(samples) // IMAGES)
+            some = samples.batch(torch.arange(0, len(samples), every, device=ensemble.device)[:IMAGES])
+            found = recipe.lr_share * largest(ensemble, some, recipe.loss, recipe.label_scale, recipe.parameterisation)
+            each = len(leaves) // len(ensemble)
+            self.rates = (
+                [found.view(-1, *[1] * (leaf.ndim - 1)) for leaf in leaves]
+                if ensemble.stacked
+                else [rate for rate in found for _ in range(each)]
+            )
+
+    def __call__(self, leaves: Sequence[Tensor], grads: Sequence[Tensor]) -> Sequence[Tensor]:
+        if not self.any and self.starts is None:
+            return grads
+        starts: Sequence[float | Tensor] = self.starts or [0.0] * len(leaves)
+        parts = zip(leaves, grads, starts, self.rates, self.factors, strict=True)
+        with torch.no_grad():
+            return [rate * (factor * g + self.decay * (w - start)) for w, g, start, rate, factor in parts]
+
+
 def _optimizer(leaves: list[Tensor], recipe: Recipe, lr: float) -> torch.optim.Optimizer:
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(leaves, lr=lr, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(leaves, lr=lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        return torch.optim.Adam(leaves, lr=lr, weight_decay=0 if recipe.relative else recipe.weight_decay)
+    own = recipe.relative or recipe.lr_share or recipe.parameterisation != "standard"  # see `_Directions`
+    return torch.optim.SGD(leaves, lr=lr, momentum=recipe.momentum, weight_decay=0 if own else recipe.weight_decay)
 
 
 def _batches(samples: Samples, recipe: Recipe, ensemble: Ensemble, orders: list[Tensor] | None, start: int):
@@ -77,12 +109,14 @@ def fit(
     count, lr, loss = len(samples), recipe.lr, LOSSES[recipe.loss]
     leaves = ensemble.leaves()
     optimizer = _optimizer(leaves, recipe, lr)
+    directions = _Directions(ensemble, samples, recipe)
     history = torch.zeros(recipe.epochs, len(ensemble), device=ensemble.device)
     starts = range(0, count, recipe.batch)
 
     def losses(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = ensemble.logits(images)
-        return logits, loss(logits.flatten(0, 1), labels.flatten(0, 1)).view(len(ensemble), -1)
+        scaled = logits if recipe.label_scale == 1 else logits / recipe.label_scale
+        return logits, loss(scaled.flatten(0, 1), labels.flatten(0, 1)).view(len(ensemble), -1)
 
     def slopes(images: Tensor, labels: Tensor) -> Sequence[Tensor]:
         return torch.autograd.grad(losses(images, labels)[1].mean(1).sum(), leaves)
@@ -104,7 +138,7 @@ def fit(
             if recipe.sharpness:
                 again = partial(slopes, images, labels)
                 grads = sharpened(leaves, grads, again, recipe.sharpness, len(ensemble), ensemble.stacked)
-            for leaf, grad in zip(leaves, grads, strict=True):
+            for leaf, grad in zip(leaves, directions(leaves, grads), strict=True):
                 leaf.grad = grad
             optimizer.step()
             history[epoch] += values.detach().sum(1) / count

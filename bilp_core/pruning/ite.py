@@ -111,6 +111,41 @@ class Treatments:
         return vmap(one, chunk_size=CHUNK)(self.each)
 
 
+class Terms(Treatments):
+    """The N samples of a loss that is a mean of one term each: no mean stands between them and the loss.
+
+    With l_i the term of sample i, the gradient is J^T (mean of dl_i/ds), so that without i it is another mean, and
+
+        ITE_i = J^T (dl_i/ds - their mean) / (N - 1)
+
+    exactly; its Taylor form is the same.
+    stored, ours : as in `Treatments`. slopes : dl_i/ds of N >= 2 samples, detached, [N, ...] for each of `ours`.
+    Source: the definition of the main paper; this form of it is ours.
+
+    >>> import torch
+    >>> from bilp_core.pruning.ite import Terms, exact
+    >>> image = torch.zeros(2, requires_grad=True)
+    >>> slopes = torch.tensor([[3.0, 4.0], [-3.0, -4.0], [0.0, 0.0]])
+    >>> exact(Terms(image, [2 * image], [slopes]), torch.Generator()).tolist()
+    [5.0, 5.0, 0.0]
+    """
+
+    def __init__(self, stored: Tensor, ours: Sequence[Tensor], slopes: Sequence[Tensor]) -> None:
+        self.stored, self.ours, self.each = stored, list(ours), list(slopes)
+
+    @cached_property
+    def slope(self) -> list[Tensor]:
+        return [s.mean(0) for s in self.each]
+
+    @cached_property
+    def cotangents(self) -> list[Tensor]:
+        return [(s - m) / (len(self) - 1) for s, m in zip(self.each, self.slope, strict=True)]
+
+    @property
+    def linear_cotangents(self) -> list[Tensor]:
+        return self.cotangents
+
+
 def exact(of: Treatments, rng: Generator) -> Annotated[Tensor, "float [N]"]:  # noqa: ARG001
     """One vector-Jacobian product a sample. [N]; rng is not used.
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.images import ImageData
-from ..distillers.matching import Matching
+from ..distillers.matching import Separable
 from ..distillers.run import Run
 from ..pruning import ite
 
@@ -23,7 +23,7 @@ DEFINITION = "by definition"  # a variant here: the loss recomputed without each
 
 
 def measure(
-    method: Matching,
+    method: Separable,
     data: ImageData,
     ipc: int,
     *,
@@ -58,6 +58,7 @@ def measure(
     rng = torch.Generator(data.device).manual_seed(seed)
     start = method.start(data, ipc, init or method.default_init, rng, network)
     run = Run(method.resolved(data, ipc), data, start, network, rng)
+    run.state = run.method.prepare(run)
     ages, labels, variants = list(ages), list(labels), list(variants)
     rows: list[pd.DataFrame] = []
     done = 0
@@ -126,7 +127,7 @@ def errors(effects: pd.DataFrame, against: str = "exact") -> pd.DataFrame:
 
 def _effects(run: Run, label: int, picks: Tensor, variant: str) -> Tensor:
     method = run.method
-    assert isinstance(method, Matching)
+    assert isinstance(method, Separable)
     if variant != DEFINITION:
         return ite.VARIANTS[variant](method.treatments(run, label, picks), run.rng)
     state = run.rng.get_state(), run.host.get_state()

@@ -16,6 +16,7 @@ SHORT = {  # rounds of theirs are long
     "haba": {**TRAJECTORY, "hallucinators": 3, "image_lr": 0.3, "style_lr": 0.03},
     "linba": {"steps": 8, "network_lr": 0.1, "image_lr": 1.0},
     "mtt": TRAJECTORY,
+    "rfad": {"networks": 2},
     "tesla": TRAJECTORY,
     "datm": {**TRAJECTORY, "starts_early": 1, "threshold": 9.0, "label_lr": 0.1},
 }

@@ -48,7 +48,7 @@ def test_the_loss_falls_on_an_easy_set(name, easy):
         if note.startswith("loss"):  # a first stage has other notes
             losses.append(float(note.split()[-1]))
 
-    rate = {"image_lr": 0.03} if name == "frepo" else {}
+    rate = {"image_lr": 0.03} if name in ("frepo", "rfad") else {}
     distill(short(name, iterations=40, **rate), easy, 1, network=NET, init="noise", progress=progress)
     assert len(losses) == 40
     first, last = (sum(part) / 10 - LEAST.get(name, 0) for part in (losses[:10], losses[-10:]))

@@ -14,6 +14,7 @@ PARAMETERS = {
     "mlp": (411_146, 118_282, 422_756),
     "convnet": (320_010, 317_706, 504_420),
     "frepo-convnet": (1_560_842, 1_558_538, 2_298_212),
+    "kernel-convnet": (1_228_298, 1_205_770, 1_597_028),
     "lenet": (62_006, 61_706, 69_656),
     "alexnet": (1_872_202, 1_865_802, 2_148_772),
     "alexnet-bn": (1_874_122, 1_867_722, 2_150_692),
@@ -44,6 +45,8 @@ CONVNET_PARAMETERS = {  # 3x32x32 with 10 classes
     "convnet:pool=max": 320_010,
     "convnet:act=swish": 320_010,
     "frepo-convnet:norm=batch": 1_561_610,
+    "kernel-convnet:stem=conv": 1_228_298 + 256 * (256 * 9 + 1),
+    "kernel-convnet:width=1024": 19_068_938,
     "frepo-convnet:depth=2,width=16": 16 * 28 + 32 * 145 + 10 * (32 * 64 + 1),
 }
 DIGITS = (1, 8, 8)
@@ -275,6 +278,7 @@ def test_parse() -> None:
         ("resnetap10-bn", "resnetap10"),
         ("densenet-bn", "densenet-bn"),
         ("efficientnet-bn", "efficientnet-bn"),
+        ("kernel-convnet:width=16", "kernel-convnet:width=16"),
         ("mlp", "mlp"),
     ],
 )
@@ -317,6 +321,14 @@ def test_initialise_draws_the_convolutions_of_idc_he_normal(spec: str) -> None:
             assert normal.std().item() == pytest.approx(1, rel=error)
             assert normal.abs().max() > 3  # a uniform draw of this variance ends at sqrt(3)
     assert net.classifier.weight.abs().max() <= 1 / math.sqrt(512)
+
+
+def test_initialise_draws_the_network_of_kernels_normal_with_biases() -> None:
+    for module in ready("kernel-convnet:width=64", (3, 32, 32), 500).modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            normal = module.weight.detach() * math.sqrt(module.weight[0].numel() / 2)
+            assert normal.std().item() == pytest.approx(1, rel=6 / math.sqrt(normal.numel()))
+            assert module.bias.std().item() == pytest.approx(0.1, rel=6 / math.sqrt(module.bias.numel()))
 
 
 def test_initialise_draws_frepos_network_lecun_normal() -> None:
