@@ -38,7 +38,8 @@ class DATM(Trajectory):
     """MTT that matches the part of the experts' way which suits the IPC: early for few images, late for many. Labels
     are learned as logits.
 
-    Published with 100 experts of 100 epochs: 13 GB for CIFAR-10.
+    Published with 100 experts of 100 epochs, 13 GB on disk for CIFAR-10, where a round at IPC 1000
+    holds about 3 GB.
     steps : SGD steps of the student. batch_synthetic : images of a step.
     starts_from, starts_early, starts, growth : a student starts in one of the epochs from `starts_from` up to a last
              one, counted from 1, which is the random start; the last one grows from `starts_early` to `starts` in

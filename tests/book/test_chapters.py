@@ -28,7 +28,7 @@ SHORTEST = {
     },
     "redundancy": {
         "inits": {"dm": ["noise"]}, "networks": {"dm": [NET]}, "networks_ipc1": {}, "criteria": ["random"],
-        "ratios": [0.9], "methods": ONCE, "evaluations": {}, "score": SCORE, **JUDGED,
+        "ratios": [0.9], "methods": ONCE, "evaluations": {}, "light": {}, "score": SCORE, **JUDGED,
     },
     "coresets": {
         "network": NET, "ratios": {1: [0.9]}, "iterations": {1: 2}, "main": ["random"], "others": [], "own": {},
@@ -58,6 +58,10 @@ OTHERS = [
                     "ratios": [1 / 3], "methods": {"dm": {"iterations": 1}, "dc": {"iterations": 1}}}),
     ("redundancy", {"inits": {"mtt": ["real"]}, "networks": {"mtt": [NET]}, "methods": {"mtt": {
         "iterations": 1, "experts": 1, "epochs": 8, "steps": 3, "expert_batch": 128,
+    }}}),
+    ("redundancy", {"light": {"tesla": ["mlp"], "linba": []}, "networks": {"dm": [NET], "tesla": [NET], "linba": [NET]},
+                    "methods": {**ONCE, "linba": {"iterations": 1, "steps": 2}, "tesla": {
+        "iterations": 1, "experts": 1, "epochs": 8, "steps": 3, "expert_batch": 512,
     }}}),
     ("coresets", {"main": ["craig"], "compared": 2 / 3}),
     ("coresets", {"main": ["loss"], "others": ["random"], "fewer": {"trials": [1], "epochs": [1, 2]}}),
@@ -145,7 +149,7 @@ def test_an_empty_list_is_refused_by_name_before_anything_runs(chapter, name, mo
         ("redundancy", {"criteria": ["loss", "loss"]}, "criteria = .* of redundancy: the same stands there twice"),
         ("redundancy", {"seeds": 0}, "seeds = 0 of redundancy: must be at least 1"),
         ("redundancy", {"inits": {"dm": []}}, "inits = {'dm': \\[\\]} of redundancy: there must be at least one"),
-        ("redundancy", {"inits": {"idc": ["real"]}}, "networks = .*: must name one for idc of inits"),
+        ("redundancy", {"inits": {"idc": ["real"]}}, "networks = .*: must name one for idc of inits and light"),
         ("coresets", {"ratios": {1: [0.9], 50: [0.5]}}, "iterations = .*: must have some for IPC 50"),
         ("coresets", {"own": {"el2n": {"epohcs": 3}}, "main": ["el2n"]}, "no option 'epohcs'. Did you mean 'epochs'"),
         ("coresets", {"fewer": {"trials": [1]}}, "fewer = .*: must have trials and epochs"),

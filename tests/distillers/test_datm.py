@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from bilp_core.data import load
+from bilp_core.data import ImageData, load
 from bilp_core.distillers import distill, experts, make
 from bilp_core.distillers.teachers import mean_answers, recognised
 from bilp_core.errors import InputError
@@ -88,6 +88,17 @@ def test_the_last_start_grows(data):
         distill(short("datm", starts_from=4, starts_early=3, starts=5, epochs=9), data, 1, network=NET)
 
 
+def memory(ipc):
+    """Said beforehand of a round on CIFAR-10 with the published settings."""
+    images, labels = torch.zeros(10, 3, 32, 32, dtype=torch.uint8), torch.arange(10)
+    one = ImageData(images, labels, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3, "cifar10", named="cifar10")
+    exact, first = (
+        make("datm", exact=kind).resolved(one, ipc).round_bytes(one, ipc, "convnet") for kind in (True, False)
+    )
+    assert exact == first
+    return exact
+
+
 def test_settings_of_the_authors():
     fields = (
         "steps", "span", "batch_synthetic", "image_lr", "step_lr", "label_lr", "threshold", "starts_from",
@@ -103,6 +114,8 @@ def test_settings_of_the_authors():
     for name, classes, size in (("cifar10", 10, 32), ("cifar100", 100, 32), ("tiny", 200, 64)):
         assert cell("datm", ("zca", "start_lr", "experts"), name, classes, size, 10) == ("absolute", 0.01, 100)
     published = make("datm")
+    assert 2.5e9 < memory(1000) < 4e9  # of a round on CIFAR-10, by either gradient
+    assert memory(50) == pytest.approx(memory(1000) / 2, rel=0.05)
     assert (published.epochs, published.label_momentum, published.expert_sharpness) == (100, 0.9, 0.01)
     judged = protocol("datm", load("digits").test, learned_lr=0.02)
     assert (judged.epochs, judged.batch, judged.lr) == (1000, 128, 0.02)
