@@ -151,9 +151,10 @@ def test_distilling_lowers_the_loss(name, spec, data):
         if note.startswith("loss"):  # a first stage has other notes
             losses.append(float(note.split()[-1]))
 
-    rate = {"image_lr": 0.5} if name == "dm" else {}
-    made = distill(short(name, iterations=60, **rate), data, 1, network=spec, init="noise", progress=progress)
-    assert made.images.shape == (3, 1, 8, 8)
+    rates = {"dm": {"image_lr": 0.5}, "haba": {"image_lr": 0.01, "style_lr": 0.0003}}.get(name, {})
+    made = distill(short(name, iterations=60, **rates), data, 1, network=spec, init="noise", progress=progress)
+    assert len(made.images) == 3 or made.decoder
+    assert made.images.shape[1:] == (1, 8, 8)
     assert sum(losses[-20:]) < sum(losses[:20])
     assert made.meta["method"] == name
     assert made.meta["options"]["iterations"] == 60
