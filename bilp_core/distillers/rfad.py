@@ -59,6 +59,7 @@ class RFAD(OnFeatures):
     summary: ClassVar[str] = (
         "kernel ridge regression on features of fresh networks; published with kernel-convnet:depth=3,width=256"
     )
+    learns: ClassVar[str] = "images, a transform of them, temperature"
     default_init: ClassVar[str] = "real"
     judged_like: ClassVar[str] = "rfad"
     small: ClassVar[Mapping[str, Any]] = {"iterations": 200, "image_lr": 1e-2, "batch": 256, "networks": 4}

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from .. import report
 from ..data.images import ImageData
-from ..distillers import METHODS, Matching
+from ..distillers import METHODS, Separable
 from ..evaluation import Protocol, protocols, random_real, stored
 from ..trials import Store, Trial
 
@@ -29,7 +29,7 @@ def kinds() -> pd.DataFrame:
             "learns": method.learns,
             "starts from": method.default_init,
             "first stage": "yes" if method.staged else "",
-            "adaptive pruning": "yes" if issubclass(method, Matching) else "",
+            "adaptive pruning": "yes" if issubclass(method, Separable) else "",
             "judged like": protocols.METHODS[name],
         }
         for name, method in METHODS.items()

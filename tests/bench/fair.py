@@ -17,8 +17,6 @@ from bilp_core.distillers import METHODS, distill, make, seen, suited
 from bilp_core.evaluation import evaluate, fair, judge_of, protocol, stored
 from bilp_core.trials import device, provenance
 
-OWN_NETWORKS = {"frepo": "frepo-convnet:depth=2,width=32,norm=batch"}
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -41,7 +39,7 @@ def main() -> None:
                 continue
             distiller = make(method, **suited(method, train))
             real = seen(distiller, train, args.ipc)
-            made = distill(distiller, real, args.ipc, network=OWN_NETWORKS.get(method), seed=seed)
+            made = distill(distiller, real, args.ipc, seed=seed)
             network = judge_of(made)
             settings = {"ipc": stored(made), "factor": made.formation.factor, "learned_lr": made.meta.get("lr")}
             judged = protocol(method, test, network, **settings)

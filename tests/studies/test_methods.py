@@ -8,7 +8,7 @@ import pytest
 
 from bilp_core import trials
 from bilp_core.data import load
-from bilp_core.distillers import METHODS, Matching
+from bilp_core.distillers import METHODS, Separable
 from bilp_core.evaluation import Protocol, random_real
 from bilp_core.studies.methods import beside_real, kinds, methods_figure
 
@@ -25,7 +25,7 @@ def test_the_table_has_every_method_and_tells_them_apart():
     assert list(found.index) == list(METHODS)
     assert found["what it does"].is_unique
     for name, method in METHODS.items():
-        assert (found.loc[name, "adaptive pruning"] == "yes") == issubclass(method, Matching)
+        assert (found.loc[name, "adaptive pruning"] == "yes") == issubclass(method, Separable)
         assert found.loc[name, "starts from"] in method.inits
 
 
