@@ -79,7 +79,7 @@ def making(trial: Trial) -> dict[str, float]:
     test, judge = work._data(trial).test.to(place), trial.evaluate_on or evaluation_spec(trial.network)
     recipe = protocol(trial.method, test, judge, ipc=trial.ipc, factor=start.formation.factor, **trial.evaluation)
     short = replace(recipe, epochs=min(EPOCHS, recipe.epochs), test_every=0)
-    watch = Stopwatch(steps=EPOCHS, most=math.inf)  # goes to the end, where the test is
+    watch = Stopwatch(steps=sys.maxsize, most=math.inf)  # goes to the end, where the test is
     evaluate(start, test, network=judge, protocol=short, repeats=trial.repeats, seed=trial.seed, progress=watch)
     last = time.monotonic() - watch.marks[-1][0]  # the test, which comes once, or after every `test_every` epochs
     tests = 1 + (recipe.epochs // recipe.test_every if recipe.test_every else 0)

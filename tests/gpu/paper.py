@@ -54,8 +54,11 @@ class Paper:
     ) -> None:
         self.todo = [(where, Trial(**{**settings, "data": str(folder)})) for where, settings in listed]
         self.name, self.results, self.state, self.left, self.say = folder.name, results, state, left, say
-        self.store, self.paces = Store(), dict[tuple, float]()
-        self.scoring: dict[str, float] = state.setdefault("scored", {})  # by score key: trials of it that are there
+        self.store = Store()
+        self.seconds: dict[str, float] = state.setdefault(
+            "seconds", {}
+        )  # of trials alike and of scores, with the margin
+        self.scored: dict[str, int] = state.setdefault("scored", {})  # by score key: trials of it that are there
 
     def run(self, done: Callable[[], None]) -> None:
         """`done` is called after each trial. What is skipped goes into the state, with the reason."""
@@ -66,9 +69,11 @@ class Paper:
             there = {identity(row) for row in rows if not outdated(row.get("revisions"))}
             for where, trial in self.todo:
                 same = identity(row_of(trial, {"accuracies": [], "speed": speed.mode()}, self.name))
-                if same not in there and (why := self._one(where, trial)):
+                if same in there:
+                    continue
+                if why := self._one(where, trial) if self.left() > 0 else "no time was left":
                     self.state["skipped"].setdefault(why, []).append(describe(replace(trial, data="any")))
-                elif same not in there:
+                else:
                     done()
 
     def _one(self, where: list[str], trial: Trial) -> str:
@@ -77,7 +82,7 @@ class Paper:
             own = self._pace(trial)
             if own is None:
                 return "no time was left to look how long it takes"
-            if why := self._scores(trial, own):
+            if why := self._scores(trial):
                 return why
             if own > self.left():
                 return "it would have been cut"
@@ -90,28 +95,28 @@ class Paper:
             trials.export([trial], self.results, chapter, self.store, data_name=self.name)
         trials.pictures([trial], self.results / "sets", self.store)
         took = float(record["seconds"])
-        self.paces[self._like(trial)] = MARGIN * took
+        self.seconds[self._like(trial)] = MARGIN * took
         found = {"chapter": where[0], "what": named, "accuracy": record["accuracy"], "std": record["std"]}
         self.state.setdefault("trials", []).append({**found, "estimate": round(own / MARGIN, 1), "seconds": took})
         self.say(f"  {100 * record['accuracy']:.2f} ± {100 * record['std']:.2f} %, {duration(took)}")
         return ""
 
-    def _like(self, trial: Trial) -> tuple:
+    def _like(self, trial: Trial) -> str:
         """What decides how long a trial takes; as `trials.plan` sees it."""
         plain = {"criterion": "random", "score": {}, "drop": "largest", "init": None, "stratum": None}
-        return timing.burdens([trial])[0], replace(trial, seed=0, ratio=0.0, **plain).key
+        return f"{replace(trial, seed=0, ratio=0.0, **plain).key} {timing.burdens([trial])[0]}"
 
     def _pace(self, trial: Trial) -> float | None:
         """Seconds to distil and to judge, with the margin; None where there is no time to find out."""
         like = self._like(trial)
-        if like not in self.paces:
+        if like not in self.seconds:
             if self.left() < LEAST:
                 return None
             alone = replace(trial, criterion="random", score={})
-            self.paces[like] = MARGIN * plan([alone], self.store.path / "none", "inline").seconds
-        return self.paces[like]
+            self.seconds[like] = MARGIN * plan([alone], self.store.path / "none", "inline").seconds
+        return self.seconds[like]
 
-    def _scores(self, trial: Trial, own: float) -> str:
+    def _scores(self, trial: Trial) -> str:
         """Make the scores that the trial needs. Where all trials of an indicator take too long, as many as there is
         time for: the next call goes on from there."""
         key = trial.score_key
@@ -119,20 +124,17 @@ class Paper:
             return ""
         if self.left() < LEAST:
             return "no time was left to look how long its scores take"
-        if f"score {key}" not in self.state:
-            self.state[f"score {key}"] = MARGIN * timing.scoring(trial)["score"]
-        whole, counted = self.state[f"score {key}"], INDICATORS[trial.criterion].trials
+        if key not in self.seconds:
+            self.seconds[key] = MARGIN * max(timing.scoring(trial)["score"], 1e-3)
+        whole, counted, where = self.seconds[key], INDICATORS[trial.criterion].trials, str(self.store.path)
         settings = resolve(trial.criterion, work._data(trial).train, trial.score)
-        most, ready = (settings[counted], int(self.scoring.get(key, 0))) if counted else (1, 0)
-        able = ready + int(self.left() / whole * most)
-        if able < most:
-            if counted and able > ready:
-                self.say(f"scores by {trial.criterion}: {able} of {most} trials")
-                work.compute_scores(replace(trial, score={**trial.score, counted: able}), str(self.store.path))
-                self.scoring[key] = able
-            return f"its scores by {trial.criterion} take {duration(whole / MARGIN)}: {max(able, ready)} of {most} made"
-        if whole * (most - ready) / most + own <= self.left() or counted:
-            self.say(f"scores by {trial.criterion}: about {duration(whole * (most - ready) / most / MARGIN)}")
-            work.compute_scores(trial, str(self.store.path))
-            return ""
-        return f"its scores by {trial.criterion} take {duration(whole / MARGIN)}"
+        most, ready = (settings[counted], self.scored.get(key, 0)) if counted else (1, 0)
+        able = min(most, ready + int(self.left() / whole * most))
+        if able > ready:
+            took = duration(whole / MARGIN * (able - ready) / most)
+            self.say(f"scores by {trial.criterion}, {able} of {most}: about {took}")
+            made = replace(trial, score={**trial.score, counted: able}) if able < most else trial
+            work.compute_scores(made, where)
+            self.scored[key] = able
+        why = f"its scores by {trial.criterion} take {duration(whole / MARGIN)}"
+        return "" if able == most else f"{why}: {able} of {most} made" if counted else why

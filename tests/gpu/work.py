@@ -34,6 +34,7 @@ class Work:
         made = provenance(args.device)
         if any(self.found.get(name) != made[name] for name in ("device", "versions", "commit")):
             self.found |= {"agree": {}, "against": {}}  # of another machine or another library
+            self.found.get("paper", {}).pop("seconds", None)
         self.found |= made | {"skipped": {}, "calls": self.found.get("calls", 0) + 1}
 
     def left(self) -> float:
@@ -86,7 +87,7 @@ class Work:
 
     def run(self) -> None:
         signal.signal(signal.SIGALRM, self._stop)
-        signal.setitimer(signal.ITIMER_REAL, max(1.0, self.left()))
+        signal.setitimer(signal.ITIMER_REAL, max(1.0, self.left() + RESERVE / 2))
         try:
             for part in self.args.parts:
                 getattr(self, part)()

@@ -1,10 +1,12 @@
 import math
+from functools import partial
 
 import pytest
 
 from bilp_core.errors import InputError
-from bilp_core.trials import Store, grid, plan, run
+from bilp_core.trials import Store, Trial, grid, plan, run, timing
 from bilp_core.trials.plan import Planned, collecting
+from bilp_core.utils.progress import Stopwatch
 
 TINY = {"data": "digits", "network": "convnet:depth=1,width=4", "evaluation": {"epochs": 3}, "repeats": 2}
 SCORE = {"trials": 1, "epochs": 1, "network": "convnet:depth=1,width=4"}
@@ -71,3 +73,10 @@ def test_many_rounds_are_carried_on_from_a_few(tmp_path):
 def test_settings_that_cannot_work_are_refused_before_the_timing(tmp_path):
     with pytest.raises(InputError, match="needs 20 samples in each class"):
         plan(asked(ratio=0.9, ipc=20, init="real"), Store(tmp_path), "inline")
+
+
+def test_an_evaluation_is_timed_to_its_end_on_a_slow_machine(monkeypatch):
+    """DC's schedule trains one epoch more than it has; the watch ends nothing before the test, after the last."""
+    monkeypatch.setattr(timing, "Stopwatch", partial(Stopwatch, seconds=0.0))
+    found = timing.making(Trial(**{**TINY, "evaluation": {"epochs": 300}}, options={"iterations": 2}))
+    assert found["evaluate"] > 0
