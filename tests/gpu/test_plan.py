@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
+from argparse import Namespace
 from dataclasses import asdict, replace
 
 import pytest
@@ -20,7 +22,7 @@ from bilp_core.trials import grid, timing
 from bilp_core.utils import paths
 
 from ..emulated_gpu import emulated_gpu
-from . import against, agree, packing
+from . import against, agree, packing, work
 from .paper import Paper
 
 ROOT = paths.root()
@@ -108,6 +110,21 @@ def test_a_pack_is_whole_and_small(tmp_path, archive, monkeypatch):
     monkeypatch.setattr(packing, "DATA_MB", 1e-4)
     with pytest.raises(SystemExit, match="of data"):
         packed(tmp_path, archive, [])
+
+
+def test_what_is_still_at_work_when_the_time_is_over_is_stopped(tmp_path, monkeypatch):
+    def slow(self):
+        self.say("a long trial")
+        try:
+            time.sleep(60)
+        except Exception:  # as parts do, so that one failure does not end the others
+            pytest.fail("the end of the time was taken for a failure")
+
+    monkeypatch.setattr(work.Work, "slow", slow, raising=False)
+    args = Namespace(home=tmp_path, out=tmp_path / "out", device="cpu", parts=["slow"], until=time.time())
+    work.Work(args).run()
+    found = json.loads((tmp_path / "out/summary.json").read_text())
+    assert found["skipped"] == {"stopped at the end of the time": ["slow, after: a long trial"]}
 
 
 # ---- the two sides ------------------------------------------------------------------------------------------------

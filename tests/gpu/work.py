@@ -28,6 +28,7 @@ class TimeUp(BaseException):
 class Work:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.home, self.out = args, Path(args.home), Path(args.out)
+        self.last = "the beginning"
         self.out.mkdir(parents=True, exist_ok=True)
         file = self.home / "summary.json"
         self.found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
@@ -41,6 +42,7 @@ class Work:
         return self.args.until - time.time() - RESERVE
 
     def say(self, line: str) -> None:
+        self.last = line
         print(line, flush=True)
 
     def save(self) -> None:
@@ -93,7 +95,7 @@ class Work:
                 getattr(self, part)()
                 self.save()
         except TimeUp:
-            self.found["skipped"]["stopped at the end of the time: its state is kept"] = [part]
+            self.found["skipped"]["stopped at the end of the time"] = [f"{part}, after: {self.last}"]
         signal.setitimer(signal.ITIMER_REAL, 0)
         self.save()
         print((self.out / "summary.txt").read_text())
