@@ -23,8 +23,9 @@ METHODS = {
     "idc": "idc",
     "frepo": "frepo",
     "rfad": "rfad",
+    "kip": "kip",
 }
-SCHEDULES = ("half", "thirds", "cosine", "constant")
+SCHEDULES = ("half", "thirds", "cosine", "falling", "constant")
 # synthetic images, and the steps with which FRePo evaluates that many
 # data -> images a class -> RFAD's learning rate, label scale, weight decay
 RFAD_SETTINGS: dict[str, dict[int, tuple[float, float, float]]] = {
@@ -47,7 +48,7 @@ class Protocol:
     schedule : 'half', as DC, DSA and DM: epochs + 1 are trained, and after epoch epochs // 2 + 1 the learning rate
                falls to a tenth with a fresh optimiser. 'thirds', as IDC: it falls to a fifth after two thirds and
                after five sixths of the epochs. 'cosine', as FRePo: it rises for 500 steps and falls to a hundredth.
-               'constant', as LinBa: it stays.
+               'falling', as KIP: it falls to 0 along a cosine at once. 'constant', as LinBa: it stays.
     optimizer : 'sgd', or 'adam' (without momentum).
     cutmix   : probability that a batch is mixed.
     loss     : one of `training.LOSSES`, of hard or soft labels.
@@ -93,8 +94,8 @@ class Protocol:
             batch=self.batch,
             drop_after=self.epochs // 2 + 1 if half else None,
             milestones=(2 * self.epochs // 3, 5 * self.epochs // 6) if self.schedule == "thirds" else (),
-            cosine_to=0.01 if self.schedule == "cosine" else None,
-            warmup=500,
+            cosine_to={"cosine": 0.01, "falling": 0.0}.get(self.schedule),
+            warmup=500 if self.schedule == "cosine" else 0,
             optimizer=self.optimizer,
             augment=self.augment,
             cutmix=self.cutmix,
@@ -124,7 +125,8 @@ def protocol(
     datm     : the same at batch 128. haba : at batch 256, as many steps as 1000 epochs of one image a base
                take, in epochs of the five images that there are of each.
     linba    : 300 epochs at a constant learning rate without weight decay, batch 640, no augmentation.
-    idc      : see `idc_protocol`. frepo : see `frepo_protocol`. rfad : see `rfad_protocol`.
+    idc      : see `idc_protocol`. frepo : see `frepo_protocol`. kip, rfad : see `kip_protocol`,
+               `rfad_protocol`.
     ipc, factor : of the synthetic set; idc, frepo and haba depend on them.
     learned_lr : the step size that was distilled with the set (`meta["lr"]`), which then is the learning rate.
     Raises InputError for a method without a protocol and an unknown override, naming those there are.
@@ -143,6 +145,8 @@ def protocol(
         base = idc_protocol(data, network, ipc, factor)
     elif kind == "frepo":
         base = frepo_protocol(data, ipc)
+    elif kind == "kip":
+        base = kip_protocol(data, ipc)
     elif kind == "rfad":
         base = rfad_protocol(data, ipc)
     elif kind == "linba":
@@ -288,4 +292,34 @@ def rfad_protocol(data: ImageData, ipc: int) -> Protocol:
         loss="mean_mse",
         relative=True,
         label_scale=float(scale),
+    )
+
+
+def kip_protocol(data: ImageData, ipc: int) -> Protocol:
+    """Regression of the labels from the fresh network's outputs by SGD at batch 100, its rate the largest that is
+    stable at the start and falling to 0.
+
+    The reference counts outputs from 0, takes the same rate from 50 images of the validation data, and searches a grid
+    of shares of it and of weight decays. For our digits and folders of images, 1000 steps at a tenth of that rate; at
+    the whole of it narrow networks were not stable.
+    Source: the notebook nn_training of Nguyen et al., 2021; outputs from the start as in the code of RFAD.
+
+    >>> from bilp_core import load
+    >>> from bilp_core.evaluation.protocols import kip_protocol
+    >>> train, _ = load("digits")
+    >>> found = kip_protocol(train, ipc=50)  # 500 images, five batches
+    >>> found.epochs, found.loss, found.lr_share, found.schedule
+    (200, 'mean_mse', 0.1, 'falling')
+    """
+    batch, unpublished = 100, data.named in ("", "digits")
+    steps = 1000 if unpublished else 5000
+    return Protocol(
+        epochs=max(1, steps // -(-ipc * data.num_classes // batch)),
+        lr=1.0,
+        lr_share=0.1 if unpublished else 1.0,
+        weight_decay=2e-3,
+        batch=batch,
+        schedule="falling",
+        loss="mean_mse",
+        relative=True,
     )

@@ -15,6 +15,7 @@ SHORT = {  # rounds of theirs are long
     "idm": {"network_steps": 2, "network_batch": 16, "network_lr": 0.001, "ce_weight": 1e-4},
     "haba": {**TRAJECTORY, "hallucinators": 3, "image_lr": 0.3, "style_lr": 0.03},
     "linba": {"steps": 8, "network_lr": 0.1, "image_lr": 1.0},
+    "kip": {"batch": 30},
     "mtt": TRAJECTORY,
     "rfad": {"networks": 2},
     "tesla": TRAJECTORY,

@@ -17,6 +17,8 @@ CASES = [
     ("frepo", {"flip": "off"}),
     ("rfad", {"networks": 2}),
     ("rfad", {"networks": 2, "platt": False, "ridge": 0.3}),
+    ("kip", {"ridge": 0.3}),
+    ("kip", {"kernel": "convnet", "depth": 2}),
 ]
 
 
@@ -28,7 +30,7 @@ def in_float64(method, data, monkeypatch, spec=NET):
     run.images = run.images.detach().double().requires_grad_()
     run.state = run.method.prepare(run)
     run.labels = run.labels.detach().double()
-    for part in vars(run.state).values():
+    for part in vars(run.state).values() if run.state else ():
         if isinstance(part, torch.Tensor):
             part.data = part.data.double()
     return run

@@ -12,7 +12,7 @@ from bilp_core.utils.files import Unfinished
 from .common import NET, short
 
 CASES = [(name, None) for name in METHODS] + [("dc", Adaptive(0.4, 3)), ("idc", Adaptive(0.4, 3))]
-CASES += [("frepo", Adaptive(0.4, 3)), ("rfad", Adaptive(0.4, 3))]
+CASES += [("frepo", Adaptive(0.4, 3)), ("rfad", Adaptive(0.4, 3)), ("kip", Adaptive(0.4, 3))]
 ROUNDS = 5
 
 
