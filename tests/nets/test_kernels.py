@@ -138,7 +138,7 @@ ALL = [
 
 @pytest.mark.parametrize("kernel", ALL)
 def test_gradients_by_finite_differences_also_on_the_diagonal(kernel):
-    """Where an image meets itself the plain derivative of the angle is NaN; a constant image meets itself everywhere."""
+    """Where an image meets itself the plain derivative of the angle is NaN; a constant one meets itself everywhere."""
     x, y = draw(2, 1, 4, 4), draw(2, 1, 4, 4, seed=1)
     assert torch.autograd.gradcheck(kernel, (x.requires_grad_(), y.requires_grad_()), rtol=1e-4, atol=1e-6)
     weights = draw(3, 3, seed=2)
