@@ -151,6 +151,7 @@ def distill(args: argparse.Namespace) -> None:
     chosen = {"network": spec, "ipc": args.ipc, "init": args.init or method.default_init, "seed": args.seed}
     words.settings(args.method, train, {**chosen, **asdict(method)})
     words.memory(method.round_bytes(train, args.ipc, spec))
+    words.kept(method.kept_bytes(train, args.ipc))
     with Unfinished(cache_home() / "unfinished") as unfinished:
         with Progress(args.method) as bar:
             made = distillers.distill(

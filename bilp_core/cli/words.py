@@ -27,6 +27,12 @@ def memory(needed: int) -> None:
         print(f"a round holds about {size} of memory", file=sys.stderr, flush=True)
 
 
+def kept(size: int) -> None:
+    """One line on stderr, where the set keeps more than images and labels."""
+    if size:
+        print(f"labels of views will take {size / 1e6:.3g} MB", file=sys.stderr, flush=True)
+
+
 def warning(text: str) -> None:
     print(f"bilp: warning: {text}", file=sys.stderr, flush=True)
 

@@ -151,7 +151,7 @@ def load(folder: Path, count: int, expected_key: str | None = None) -> Buffer:
     Traceback (most recent call last):
     bilp_core.errors.InputError: experts: there are no experts
     """
-    manifest = _manifest(folder, expected_key)
+    manifest = read_manifest(folder, expected_key)
     if manifest is None:
         raise InputError(f"{folder}: there are no experts")
     names = [file_name(k) for k in range(count)]
@@ -159,7 +159,7 @@ def load(folder: Path, count: int, expected_key: str | None = None) -> Buffer:
     if absent or count < 1:
         raise InputError(f"{folder} has {len(manifest['files'])} experts, {count} were asked for")
     for name in names:
-        _check(folder / name, manifest["files"][name])
+        check_sealed(folder / name, manifest["files"][name])
     with contextlib.suppress(OSError):  # of somebody else
         os.utime(folder / "manifest.json")  # `bilp cache` goes by the time of the last use
     shapes = {name: tuple(shape) for name, shape in manifest["parameters"].items()}
@@ -194,7 +194,7 @@ def build(
         raise InputError(f"experts = {count}: must be at least 1")
     own = key(data, spec, training)
     folder = home / own
-    manifest = _manifest(folder, own) or {
+    manifest = read_manifest(folder, own) or {
         "format": FORMAT,
         "key": own,
         "network": spec,
@@ -219,7 +219,7 @@ def build(
         together = min(TOGETHER, fitting(training.batch * data.shape[1] * data.shape[2], data.device))
     while missing:
         _train(data, spec, training, missing[:together], folder, manifest, count - len(missing), count, progress)
-        manifest = _manifest(folder, own) or manifest
+        manifest = read_manifest(folder, own) or manifest
         missing = _missing(manifest, count)
     return load(folder, count, own)
 
@@ -255,7 +255,7 @@ def _train(
             f"experts {group[0]} to {group[-1]}: {error}; those finished before are kept"
         ) from None
     seconds = round((time.perf_counter() - start) / len(group), 3)
-    found = _manifest(folder, manifest["key"]) or manifest
+    found = read_manifest(folder, manifest["key"]) or manifest
     written = {}
     for k, expert in enumerate(group):
         path = folder / file_name(expert)
@@ -263,28 +263,30 @@ def _train(
             continue
         with atomic(path) as temporary:
             save_file({n: torch.stack([w[n][k] for w in kept]).contiguous() for n in kept[0]}, temporary)
-        written[path.name] = {**_seal(path), "loss": round(float(history[-1, k]), 6), "seconds": seconds}
-    found = _manifest(folder, manifest["key"]) or manifest  # once more: writing takes time, and others may be entered
+        written[path.name] = {**seal(path), "loss": round(float(history[-1, k]), 6), "seconds": seconds}
+    found = (
+        read_manifest(folder, manifest["key"]) or manifest
+    )  # once more: writing takes time, and others may be entered
     with atomic(folder / "manifest.json") as temporary:
         temporary.write_text(json.dumps({**found, "files": {**found["files"], **written}}, indent=1))
 
 
-def _seal(path: Path) -> dict[str, Any]:
+def seal(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def _check(path: Path, wanted: dict[str, Any]) -> None:
+def check_sealed(path: Path, wanted: dict[str, Any]) -> None:
     remedy = "remove it together with manifest.json, and the experts are trained again"
     if not path.is_file():
         raise InputError(f"{path}: this expert is missing; {remedy.replace('it together with ', '')}")
     if path.stat().st_size != wanted["bytes"]:
         raise InputError(f"{path} is truncated: {path.stat().st_size} bytes instead of {wanted['bytes']}; {remedy}")
-    if _seal(path)["sha256"] != wanted["sha256"]:
+    if seal(path)["sha256"] != wanted["sha256"]:
         raise InputError(f"{path} is not the expert that was written there (SHA-256 differs); {remedy}")
 
 
-def _manifest(folder: Path, expected_key: str | None) -> dict[str, Any] | None:
+def read_manifest(folder: Path, expected_key: str | None) -> dict[str, Any] | None:
     """The manifest, None if there is none. Raises InputError for one that is damaged or of other experts."""
     path = folder / "manifest.json"
     try:

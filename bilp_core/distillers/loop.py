@@ -45,7 +45,13 @@ def seen(method: Distiller, data: ImageData, ipc: int) -> ImageData:
 
 
 def check_memory(method: Distiller, data: ImageData, ipc: int, network: str, free: int) -> None:
-    """Raise InputError if the graph of a round does not fit into `free` bytes, before anything runs."""
+    """Raise InputError if what a round or the set holds does not fit into `free` bytes, before anything runs."""
+    kept = method.kept_bytes(data, ipc)
+    if kept > free:
+        raise InputError(
+            f"{method.name}: labels of views will take {kept / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free: fewer "
+            "views"
+        )
     needed = method.round_bytes(data, ipc, network)
     if needed > free:
         raise InputError(

@@ -119,9 +119,10 @@ def check_adaptive(method: Distiller, net: nn.Module) -> None:
     bilp_core.errors.InputError: adaptive pruning needs a loss that is additively separable in the real samples; ...
     """
     if not isinstance(method, Separable):
+        reason = f": {method.inseparable}" if method.inseparable else ""
         raise InputError(
             f"adaptive pruning needs a loss that is additively separable in the real samples; that of "
-            f"{method.name!r} is not (its real data can still be pruned preemptively, by ratio)"
+            f"{method.name!r} is not{reason} (its real data can still be pruned preemptively, by ratio)"
         )
     if not method.freezes_batchnorm and any(isinstance(m, nn.BatchNorm2d) for m in net.modules()):
         raise InputError(

@@ -112,6 +112,7 @@ class Distiller(ABC):
     turns: ClassVar[str] = ""  # the field that sets `passes`, where there is one
     staged: ClassVar[bool] = False  # whether there is a `first_stage`
     judged_like: ClassVar[str] = "dsa"  # the method whose evaluation protocol is its own: dc, dsa, idc, frepo, ...
+    inseparable: ClassVar[str] = ""  # why its loss is no sum over real samples, where that needs saying
 
     iterations: int
     image_lr: float
@@ -159,6 +160,10 @@ class Distiller(ABC):
 
         Settings of the method are those for the data (`resolved`). `distill` refuses what is not free.
         """
+        return 0
+
+    def kept_bytes(self, data: ImageData, ipc: int) -> int:  # noqa: ARG002
+        """About what the set keeps beside images and labels, where that is much; `distill` refuses what is not free."""
         return 0
 
     def smaller(self) -> str:

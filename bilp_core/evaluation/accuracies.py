@@ -4,12 +4,15 @@ import warnings
 from dataclasses import dataclass, field, replace
 from statistics import fmean, pstdev
 
+import torch
+
 from ..data import whitening
 from ..data.images import ImageData
 from ..errors import InputError
-from ..nets.ensemble import Ensemble, Samples, TensorSamples
+from ..nets.ensemble import Ensemble, Epochs, Samples, TensorSamples
 from ..nets.networks import default_network, evaluation_spec
 from ..nets.training import fit, measure
+from ..nets.views import Viewed, views_of
 from ..synthetic.set import SyntheticSet
 from ..utils.progress import Report, patience
 from ..utils.seeds import seeds
@@ -121,12 +124,30 @@ def evaluate(
     for doubt in synthetic.doubts():
         warnings.warn(doubt, stacklevel=2)
     test_data = seen(synthetic, test_data)
-    images, labels = synthetic.materialise()
-    if protocol.loss == "cross_entropy" and labels.ndim == 2 and (labels < 0).any():
+    if protocol.loss in ("cross_entropy", "divergence") and synthetic.labels.ndim == 2 and (synthetic.labels < 0).any():
         raise InputError("some labels of the synthetic set are negative, so they are no shares: evaluate with loss=mse")
-    samples = TensorSamples(images.to(test_data.device), labels.to(test_data.device))
     network = network or judge_of(synthetic)
+    samples = samples_of(synthetic, protocol, test_data.device)
     return trained_on(samples, test_data, network, protocol, seeds("evaluation", seed, repeats), progress)
+
+
+def samples_of(synthetic: SyntheticSet, protocol: Protocol, device: torch.device | str) -> Samples:
+    """What networks are trained on: the views that a teacher has labelled, where the set has them and the protocol
+    wants them, else images and labels.
+
+    >>> import torch
+    >>> from bilp_core import load
+    >>> from bilp_core.evaluation import Protocol
+    >>> from bilp_core.evaluation.accuracies import samples_of
+    >>> from bilp_core.synthetic import initial
+    >>> made = initial(load("digits").train, ipc=1, init="noise", rng=torch.Generator().manual_seed(0))
+    >>> len(samples_of(made, Protocol(), "cpu"))
+    10
+    """
+    if synthetic.relabelled and views_of(protocol.augment):
+        return synthetic.relabelled.samples(synthetic.images.to(device), protocol.temperature)
+    images, labels = synthetic.materialise()
+    return TensorSamples(images.to(device), labels.to(device))
 
 
 def judge_of(synthetic: SyntheticSet) -> str:
@@ -158,6 +179,13 @@ def trained_on(
     if not len(test_data):
         raise InputError(f"{test_data.name} has no test images")
     recipe = protocol.recipe()
+    if protocol.loss == "divergence" and not isinstance(samples, Epochs):
+        recipe = replace(recipe, temperature=1.0)  # there is no teacher
+    if views_of(protocol.augment):
+        recipe = replace(recipe, augment="none")
+        if not isinstance(samples, Epochs):
+            classes, size = test_data.num_classes, test_data.shape[1:]
+            samples = Viewed(samples, protocol.augment, classes, size, test_data.flip, seeds[0])
     area = test_data.shape[1] * test_data.shape[2]
     tests = 1 + (recipe.epochs // protocol.test_every if protocol.test_every else 0)
     ensemble = Ensemble(

@@ -12,7 +12,7 @@ from ..synthetic.initial import initial
 from ..synthetic.set import SyntheticSet
 from ..utils.progress import Report
 from ..utils.seeds import seeds
-from .accuracies import Accuracies, judge_of, seen, trained_on
+from .accuracies import Accuracies, judge_of, samples_of, seen, trained_on
 from .protocols import Protocol, known, protocol
 
 FULL_EPOCHS = 20  # that a training on all real images takes at least
@@ -152,15 +152,14 @@ def taught(synthetic: SyntheticSet, data: ImageData, *, seed: int = 0) -> float:
     """
     network, data = judge_of(synthetic), seen(synthetic, data)
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    images, labels = synthetic.materialise()
     method = known(str(synthetic.meta.get("method", "dm")))
     recipe = protocol(
         method, data, network,
         ipc=stored(synthetic), factor=synthetic.formation.factor, learned_lr=synthetic.meta.get("lr"),
     )  # fmt: skip
-    most = max(50, CHECK_POSITIONS // (len(images) * data.shape[1] * data.shape[2]))
+    samples = samples_of(synthetic, recipe, data.device)
+    most = max(50, CHECK_POSITIONS // (len(samples) * data.shape[1] * data.shape[2]))
     recipe = replace(recipe, epochs=min(recipe.epochs, CHECK_EPOCHS, most))
-    samples = TensorSamples(images.to(data.device), labels.to(data.device))
     return trained_on(samples, data.subset(order[:CHECK_IMAGES]), network, recipe, seeds("taught", seed, 1)).mean
 
 

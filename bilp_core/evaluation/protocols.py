@@ -9,6 +9,7 @@ from ..errors import InputError
 from ..nets import augment
 from ..nets.networks import parse
 from ..nets.recipe import Recipe
+from ..nets.views import views_of
 from ..utils.options import merged
 
 # method -> the protocol that it was published with; methods enter themselves, see `Distiller.judged_like`
@@ -24,6 +25,7 @@ METHODS = {
     "frepo": "frepo",
     "rfad": "rfad",
     "kip": "kip",
+    "sre2l": "sre2l",
 }
 SCHEDULES = ("half", "thirds", "cosine", "falling", "constant")
 # synthetic images, and the steps with which FRePo evaluates that many
@@ -48,10 +50,13 @@ class Protocol:
     schedule : 'half', as DC, DSA and DM: epochs + 1 are trained, and after epoch epochs // 2 + 1 the learning rate
                falls to a tenth with a fresh optimiser. 'thirds', as IDC: it falls to a fifth after two thirds and
                after five sixths of the epochs. 'cosine', as FRePo: it rises for 500 steps and falls to a hundredth.
-               'falling', as KIP: it falls to 0 along a cosine at once. 'constant', as LinBa: it stays.
-    optimizer : 'sgd', or 'adam' (without momentum).
+               'falling', as KIP and SRe2L: it falls to 0 along a cosine, after `warmup` steps in which it rises.
+               'constant', as LinBa: it stays.
+    optimizer : 'sgd', or 'adam' and 'adamw' (without momentum).
+    augment  : a strategy (`bilp_core.nets.augment`), or one of views (`bilp_core.nets.views`): then a set that keeps
+               what a teacher said of its views is seen in those, with their labels.
     cutmix   : probability that a batch is mixed.
-    loss     : one of `training.LOSSES`, of hard or soft labels.
+    loss     : one of `training.LOSSES`, of hard or soft labels. temperature : see `Recipe`; of hard labels 1.
     relative, label_scale, lr_share, parameterisation : see `Recipe`.
     test_every : epochs between two points of the test curves; 0 tests only at the end.
     Raises InputError, from `recipe`, for a value out of range.
@@ -79,12 +84,15 @@ class Protocol:
     lr_share: float = 0.0
     parameterisation: str = "standard"
     test_every: int = 0
+    temperature: float = 1.0
+    warmup: int = 0
 
     def recipe(self) -> Recipe:
         if self.epochs < 1:
             raise InputError(f"epochs = {self.epochs} of the evaluation: must be at least 1")
         if self.schedule not in SCHEDULES:
             raise InputError(f"schedule = {self.schedule!r}: must be one of {', '.join(SCHEDULES)}")
+        views_of(self.augment)
         half = self.schedule == "half"
         return Recipe(
             epochs=self.epochs + half,
@@ -95,7 +103,7 @@ class Protocol:
             drop_after=self.epochs // 2 + 1 if half else None,
             milestones=(2 * self.epochs // 3, 5 * self.epochs // 6) if self.schedule == "thirds" else (),
             cosine_to={"cosine": 0.01, "falling": 0.0}.get(self.schedule),
-            warmup=500 if self.schedule == "cosine" else 0,
+            warmup=500 if self.schedule == "cosine" else self.warmup,
             optimizer=self.optimizer,
             augment=self.augment,
             cutmix=self.cutmix,
@@ -104,6 +112,7 @@ class Protocol:
             label_scale=self.label_scale,
             lr_share=self.lr_share,
             parameterisation=self.parameterisation,
+            temperature=self.temperature,
         )
 
 
@@ -126,7 +135,7 @@ def protocol(
                take, in epochs of the five images that there are of each.
     linba    : 300 epochs at a constant learning rate without weight decay, batch 640, no augmentation.
     idc      : see `idc_protocol`. frepo : see `frepo_protocol`. kip, rfad : see `kip_protocol`,
-               `rfad_protocol`.
+               `rfad_protocol`. sre2l : see `sre2l_protocol`.
     ipc, factor : of the synthetic set; idc, frepo and haba depend on them.
     learned_lr : the step size that was distilled with the set (`meta["lr"]`), which then is the learning rate.
     Raises InputError for a method without a protocol and an unknown override, naming those there are.
@@ -149,6 +158,8 @@ def protocol(
         base = kip_protocol(data, ipc)
     elif kind == "rfad":
         base = rfad_protocol(data, ipc)
+    elif kind == "sre2l":
+        base = sre2l_protocol(data, ipc)
     elif kind == "linba":
         base = Protocol(epochs=300, lr=0.01, momentum=0.9, weight_decay=0.0, batch=640, schedule="constant")
     else:
@@ -323,3 +334,30 @@ def kip_protocol(data: ImageData, ipc: int) -> Protocol:
         loss="mean_mse",
         relative=True,
     )
+
+
+def sre2l_protocol(data: ImageData, ipc: int) -> Protocol:
+    """What a teacher says of random resized crops, softened by a temperature, on a learning rate that falls to 0.
+
+    From 128x128 pixels on as on ImageNet, from 64x64 on as on Tiny ImageNet, else as on CIFAR-100, but with CutMix in
+    the place of MixUp, and crops of at least half of the area in that of shifts. Under 16x16 pixels ours.
+    Source: Yin et al., NeurIPS 2023, and their code.
+
+    >>> from bilp_core import load
+    >>> from bilp_core.evaluation.protocols import sre2l_protocol
+    >>> train, _ = load("digits")
+    >>> found = sre2l_protocol(train, ipc=10)
+    >>> found.optimizer, found.loss, found.augment
+    ('adamw', 'divergence', 'views:0.5_cutmix')
+    """
+    side = min(data.shape[1:])
+    base = Protocol(schedule="falling", loss="divergence", temperature=20.0)
+    if 64 <= side < 128:
+        rise = 5 * ceil(ipc * data.num_classes / 256)
+        return replace(base, epochs=100, lr=0.2, weight_decay=1e-4, augment="views:0.08", warmup=rise)
+    base = replace(base, optimizer="adamw", lr=1e-3, weight_decay=0.01, augment="views:0.5_cutmix")
+    if side < 16:
+        return replace(base, epochs=300, batch=32, lr=5e-3, temperature=4.0)
+    if side < 64:
+        return replace(base, epochs=400, batch=128, temperature=30.0)
+    return replace(base, epochs=300, batch=1024, augment="views:0.08_cutmix")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,13 @@ class Samples(Protocol):
     def labels(self) -> Tensor: ...
     def __len__(self) -> int: ...
     def batch(self, indices: Tensor | None = None) -> Tensor: ...
+
+
+@runtime_checkable
+class Epochs(Protocol):
+    """Samples that are others in every epoch, counted from 0, but as many."""
+
+    def at(self, epoch: int) -> Samples: ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,11 +36,19 @@ def _mean_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
     return _half_squared_error(logits, labels) * (2 / logits.shape[1])
 
 
+def _divergence(logits: Tensor, shares: Tensor) -> Tensor:
+    """Of Kullback and Leibler, of what a network says from shares; from a hard label that is the cross-entropy."""
+    if shares.ndim == 1:
+        return _cross_entropy(logits, shares)
+    return F.kl_div(F.log_softmax(logits, 1), shares, reduction="none").sum(1)
+
+
 # (logits [N, classes], labels int64 [N] or soft [N, classes]) -> [N], the loss of each sample
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross_entropy": _cross_entropy,
     "mse": _half_squared_error,
     "mean_mse": _mean_squared_error,
+    "divergence": _divergence,
 }
 
 
@@ -58,7 +66,9 @@ def cosine(progress: float, least: float) -> float:
 class Recipe:
     """How a network is trained: the loss, SGD or Adam, and how the learning rate falls.
 
-    loss       : one of `LOSSES`, of hard or soft labels.
+    loss       : one of `LOSSES`, of hard or soft labels; 'divergence' is that of Kullback and Leibler.
+    temperature : by which logits are divided; the loss is multiplied by its square (Hinton et al., 2015).
+    optimizer  : 'sgd', 'adam' or 'adamw', whose weight decay leaves out biases and norms.
     drop_after : after this epoch (counted from 0) it falls to a tenth and the optimiser starts anew, its momentum
                  lost, as in the reference code of DC, DSA and DM.
     milestones : after so many epochs it falls to a fifth and the optimiser goes on, as in that of IDC.
@@ -98,6 +108,7 @@ class Recipe:
     label_scale: float = 1.0
     lr_share: float = 0.0
     parameterisation: str = "standard"
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         for field, least in (("epochs", 1), ("batch", 1)):
@@ -109,11 +120,13 @@ class Recipe:
                 raise InputError(f"{field} = {value}: must be a finite number, not negative")
         if not 0 <= self.cutmix <= 1:
             raise InputError(f"cutmix = {self.cutmix}: a probability, must be in [0, 1]")
-        if self.optimizer not in ("sgd", "adam"):
-            raise InputError(f"optimizer = {self.optimizer!r}: must be 'sgd' or 'adam'")
+        if not math.isfinite(self.temperature) or self.temperature <= 0:
+            raise InputError(f"temperature = {self.temperature}: must be a finite number above 0")
+        if self.optimizer not in ("sgd", "adam", "adamw"):
+            raise InputError(f"optimizer = {self.optimizer!r}: must be 'sgd', 'adam' or 'adamw'")
         if self.loss not in LOSSES:
             raise InputError(f"loss = {self.loss!r}: must be one of {', '.join(LOSSES)}")
-        squared = self.loss != "cross_entropy"
+        squared = self.loss in ("mse", "mean_mse")
         if self.cutmix and squared:
             raise InputError(
                 f"cutmix = {self.cutmix}: must be 0 with the loss {self.loss!r}, whose labels are no shares"
@@ -121,7 +134,7 @@ class Recipe:
         if not (math.isfinite(self.label_scale) and self.label_scale > 0):
             raise InputError(f"label_scale = {self.label_scale}: must be a finite number above 0")
         if self.label_scale != 1 and not squared:
-            raise InputError(f"label_scale = {self.label_scale}: must be 1 with the loss 'cross_entropy'")
+            raise InputError(f"label_scale = {self.label_scale}: must be 1 with the loss {self.loss!r}")
         if self.lr_share and not (squared and self.optimizer == "sgd"):
             raise InputError(f"lr_share = {self.lr_share}: must be 0 but for SGD and the losses 'mse' and 'mean_mse'")
         if self.parameterisation not in ("standard", "ntk"):

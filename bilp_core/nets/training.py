@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import augment
-from .ensemble import Ensemble, Samples
+from .ensemble import Ensemble, Epochs, Samples
 from .mixing import cutmix
 from .rates import IMAGES, factors, largest
 from .recipe import LOSSES, Recipe
@@ -46,7 +46,13 @@ class _Directions:
             return [rate * (factor * g + self.decay * (w - start)) for w, g, start, rate, factor in parts]
 
 
-def _optimizer(leaves: list[Tensor], recipe: Recipe, lr: float) -> torch.optim.Optimizer:
+def _optimizer(leaves: list[Tensor], recipe: Recipe, lr: float, stacked: bool) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adamw":
+        kernels = [leaf for leaf in leaves if leaf.ndim - stacked > 1]
+        others = [leaf for leaf in leaves if leaf.ndim - stacked <= 1]
+        decay = 0.0 if recipe.relative else recipe.weight_decay
+        groups = [{"params": kernels, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+        return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr)
     if recipe.optimizer == "adam":
         return torch.optim.Adam(leaves, lr=lr, weight_decay=0 if recipe.relative else recipe.weight_decay)
     own = recipe.relative or recipe.lr_share or recipe.parameterisation != "standard"  # see `_Directions`
@@ -93,6 +99,7 @@ def fit(
 ) -> Annotated[Tensor, "float32 [epochs, K]"]:
     """Train every network of `ensemble` on `samples`; returns the mean training loss, [epochs, K].
 
+    samples : those that are `Epochs` are asked for what they are in each epoch.
     on_step(epoch, picks, logits) : called after each step with the sample indices of each network (None: all,
         in order) and the logits [K, B, classes] before the update.
     on_epoch(epoch) : called after each epoch.
@@ -108,7 +115,7 @@ def fit(
     """
     count, lr, loss = len(samples), recipe.lr, LOSSES[recipe.loss]
     leaves = ensemble.leaves()
-    optimizer = _optimizer(leaves, recipe, lr)
+    optimizer = _optimizer(leaves, recipe, lr, ensemble.stacked)
     directions = _Directions(ensemble, samples, recipe)
     history = torch.zeros(recipe.epochs, len(ensemble), device=ensemble.device)
     starts = range(0, count, recipe.batch)
@@ -116,13 +123,16 @@ def fit(
     def losses(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = ensemble.logits(images)
         scaled = logits if recipe.label_scale == 1 else logits / recipe.label_scale
-        return logits, loss(scaled.flatten(0, 1), labels.flatten(0, 1)).view(len(ensemble), -1)
+        warm = scaled if recipe.temperature == 1 else scaled / recipe.temperature
+        values = loss(warm.flatten(0, 1), labels.flatten(0, 1)).view(len(ensemble), -1)
+        return logits, values if recipe.temperature == 1 else recipe.temperature**2 * values
 
     def slopes(images: Tensor, labels: Tensor) -> Sequence[Tensor]:
         return torch.autograd.grad(losses(images, labels)[1].mean(1).sum(), leaves)
 
     for epoch in range(recipe.epochs):
         ensemble.train()
+        now = samples.at(epoch) if isinstance(samples, Epochs) else samples
         orders = None
         if count > recipe.batch:
             orders = [torch.randperm(count, generator=g, device=g.device) for g in ensemble.generators]
@@ -130,7 +140,7 @@ def fit(
             if recipe.cosine_to is not None:
                 for group in optimizer.param_groups:
                     group["lr"] = lr * recipe.share_of_lr(step, recipe.epochs * len(starts))
-            images, labels = _batches(samples, recipe, ensemble, orders, start)
+            images, labels = _batches(now, recipe, ensemble, orders, start)
 
             logits, values = losses(images, labels)
             # a sum over networks: each network's gradient is that of its own mean loss
@@ -147,7 +157,7 @@ def fit(
                 on_step(epoch, picks, logits.detach())
         if epoch == recipe.drop_after:
             lr *= 0.1
-            optimizer = _optimizer(leaves, recipe, lr)
+            optimizer = _optimizer(leaves, recipe, lr, ensemble.stacked)
         if epoch + 1 in recipe.milestones:
             for group in optimizer.param_groups:
                 group["lr"] *= 0.2

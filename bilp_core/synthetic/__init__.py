@@ -3,6 +3,7 @@
 from .decoders import Bases, Decoder, Hallucinators
 from .formation import Formation
 from .initial import INITS, initial
+from .relabelled import Relabelled
 from .set import SyntheticSet, middle_grey
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Decoder",
     "Formation",
     "Hallucinators",
+    "Relabelled",
     "SyntheticSet",
     "initial",
     "middle_grey",

@@ -16,10 +16,12 @@ from ..errors import InputError
 from ..utils.files import atomic
 from .decoders import DECODERS, Decoder, budget
 from .formation import Formation
+from .relabelled import Relabelled
 
 FORMAT = "bilp-synthetic-1"
 FAR = 100  # standard deviations of the real pixels, from which a value is worth a warning
 ROW = 200  # images of a class that a picture shows
+VIEWS = "views."  # before the names of what a teacher says of views, in a file
 FLAT = 1e-4  # a deviation, of pixels in [0, 1], that is none: a fortieth of a grey level
 
 
@@ -41,6 +43,7 @@ class SyntheticSet:
     mean, std : per channel, of pixels in [0, 1]. meta : how it was made, JSON values only.
     formation : how many training images each stored one stands for.
     whitening : that of the data it was made of, if any; test data then is whitened by it, too.
+    relabelled : what a teacher says of views of the images, for protocols that want it.
     decoder : where images are made from fewer numbers, these; `images` is what it gives, and a file keeps it instead.
 
     >>> import torch
@@ -64,6 +67,7 @@ class SyntheticSet:
     formation: Formation = field(default_factory=Formation)
     whitening: Map | None = None
     decoder: Decoder | None = None
+    relabelled: Relabelled | None = None
 
     @property
     def numbers(self) -> int:
@@ -203,6 +207,8 @@ class SyntheticSet:
         tensors = {n: t.detach().cpu().contiguous() for n, t in {**stored, "labels": self.labels}.items()}
         if self.whitening:
             tensors |= {"zca_mean": self.whitening.mean.cpu(), "zca_matrix": self.whitening.matrix.cpu().contiguous()}
+        if self.relabelled:
+            tensors |= {VIEWS + n: t.detach().cpu().contiguous() for n, t in self.relabelled.tensors().items()}
         with atomic(path) as temporary:
             save_file(tensors, temporary, metadata={"bilp": json.dumps(about)})
 
@@ -216,6 +222,8 @@ class SyntheticSet:
                 about = json.loads((file.metadata() or {})["bilp"])
                 decoder, labels = _decoder(about, file), file.get_tensor("labels")
                 images = decoder.decoded() if decoder else file.get_tensor("images")
+                views = {n.removeprefix(VIEWS): file.get_tensor(n) for n in file.keys() if n.startswith(VIEWS)}  # noqa: SIM118
+                relabelled = Relabelled.made(views, images, len(about["classes"])) if views else None
                 whitening = None
                 if "zca_mean" in file.keys():  # noqa: SIM118 (the file is no mapping)
                     whitening = Whitening(file.get_tensor("zca_mean"), file.get_tensor("zca_matrix"))
@@ -232,6 +240,7 @@ class SyntheticSet:
                 Formation(**about.get("formation", {})),  # files of before it had any have none
                 whitening,
                 decoder,
+                relabelled,
             )
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None

@@ -12,6 +12,15 @@ TRAJECTORY = {
 SHORT = {  # rounds of theirs are long
     "cafe": {"most": 2},
     "idc": {"inner": 2, "network_images": 16, "image_lr": 0.01},
+    "sre2l": {
+        "epochs": 9,
+        "crop": "none",
+        "views": 2,
+        "teacher_batch": 16,
+        "teacher_lr": 0.1,
+        "image_lr": 0.2,
+        "bn_weight": 0.01,
+    },
     "idm": {"network_steps": 2, "network_batch": 16, "network_lr": 0.001, "ce_weight": 1e-4},
     "haba": {**TRAJECTORY, "hallucinators": 3, "image_lr": 0.3, "style_lr": 0.03},
     "linba": {"steps": 8, "network_lr": 0.1, "image_lr": 1.0},

@@ -18,6 +18,7 @@ PUBLISHED = {
         "iterations": 20000, "image_lr": 0.2, "image_momentum": 0.5, "factor": 2, "augment": True, "trained": 2,
         "network_lr": 0.01, "network_momentum": 0.9, "network_decay": 5e-4, "network_batch": 256,
     },
+    "sre2l": {"iterations": 4000, "image_momentum": 0.5, "batch": 100, "first_bn": 10.0, "teacher_momentum": 0.9},
     "cafe": {
         **MATCHING, "iterations": 2000, "image_lr": 0.1, "network_lr": 0.01, "shallow": 0.1, "deep": 1.0,
         "inner_weight": 0.01, "steady": 0.04, "rising": 0.03, "augment": False,

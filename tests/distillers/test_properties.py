@@ -20,6 +20,7 @@ WHOLE = {
     "tesla": {"expert_batch": 20},
     "datm": {"expert_batch": 20},
     "haba": {"expert_batch": 20},
+    "sre2l": {"teacher_batch": 20, "teacher_augment": "none"},
 }
 LEAST = {"frepo": -1 / 2}  # of a loss, where it is not 0: no error, less the largest margin of two labels
 
@@ -76,7 +77,7 @@ def test_names_of_classes_are_passed_on_and_do_not_matter(name, easy):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_set_comes_back_from_its_file(name, easy, tmp_path):
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    whitened = {} if name == "idc" else {"zca": "absolute"}
+    whitened = {} if name in ("idc", "sre2l") else {"zca": "absolute"}
     one = made(name, easy, **whitened)
     one.save(first)
     back = SyntheticSet.load(first)

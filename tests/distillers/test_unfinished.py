@@ -58,6 +58,9 @@ def test_goes_on_to_the_same_set(name, adaptive, data, folder):
     assert seen == [2, 3, 4, 5]
     assert torch.equal(resumed.images, whole.images)
     assert torch.equal(resumed.labels, whole.labels)
+    if whole.relabelled:
+        assert resumed.relabelled.views.boxes.tolist() == whole.relabelled.views.boxes.tolist()
+        assert torch.equal(resumed.relabelled.logits, whole.relabelled.logits)
     without = [{k: v for k, v in one.meta.items() if k not in ("seconds", "stage_seconds")} for one in (whole, resumed)]
     assert without[0] == without[1]
     assert not file.exists()
