@@ -86,7 +86,7 @@ class CAFE(Matching):
     name: ClassVar[str] = "cafe"
     summary: ClassVar[str] = "aligned features of every block, discrimination by class means, dynamic loops"
     judged_like: ClassVar[str] = "dc"
-    small: ClassVar[Mapping[str, Any]] = {"iterations": 40, "batch": 64, "most": 10}
+    small: ClassVar[Mapping[str, Any]] = {"iterations": 20, "batch": 64, "most": 10}
 
     iterations: int = 2000
     image_lr: float = 0.1
