@@ -4,7 +4,8 @@ The ITE norms of a class are taken to be normal. Mean and variance run along wit
 first batch, and the cut-offs are quantiles of that law, so that no pass over the whole class is needed. A decision
 is renewed at every `lazy`-th step of the class; in between, the samples that survived are used again.
 Source: main paper (two tails, running statistics, lazy selection); supplement Sec. 6.5 (momentum 0.1) and Table 12.
-That the survivors are reused, and that the law is the class's own, is our reading.
+That the survivors are reused, and that the law is the class's own, is our reading. That it prunes the joint batches of
+kernel regression, too (FRePo, KIP, RFAD), is ours: the paper has no such run.
 """
 
 import math
