@@ -15,7 +15,7 @@ A part that is not listed has revision 1, so what is new needs no line here.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-REVISIONS = {"core": 6, "method:mtt": 2}
+REVISIONS = {"core": 6, "method:idm": 2, "method:mtt": 2}
 
 
 def revision(part: str) -> int:
