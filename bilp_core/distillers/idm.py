@@ -38,9 +38,10 @@ class Setting:
 
 CIFAR = Setting(0.5, batch=5000, every=5)
 SUBSET = Setting(3.0, batch=128, every=50, pool=50, recount=20_000)
+SMALL_DATA = {1: Setting(0.1, batch=64, every=5), 10: Setting(0.02, batch=64, every=5)}  # ours
 SETTINGS: Tables = {
-    "digits": {1: Setting(0.1, batch=64, every=5)},  # ours
-    "own": {1: Setting(0.1, batch=64, every=5)},  # ours, of small folders
+    "digits": SMALL_DATA,
+    "own": SMALL_DATA,
     "cifar10": {1: CIFAR, 10: Setting(0.5), 50: Setting(0.1, recount=500)},
     "cifar100": {1: CIFAR, 10: Setting(0.1, network_steps=50), 50: Setting(0.1, recount=500)},
     "tiny": {1: Setting(0.5), 10: Setting(0.5, recount=500), 50: Setting(0.8, network_steps=50, recount=1000)},
