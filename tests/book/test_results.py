@@ -1,7 +1,9 @@
 """What is committed in book/results: every row with provenance, none twice, all in one form; measurements apart."""
 
+import csv
 import json
 import re
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -75,3 +77,19 @@ def test_curves_are_of_rows_beside_them():
 def test_no_path_of_a_machine_is_committed():
     for path in ALL:
         assert not re.search(r"""(?m)(^|[\s"',:=])(/|~/|[A-Za-z]:\\)\w+[/\\]""", path.read_text("utf-8")), path
+
+
+def test_every_commit_that_is_named_can_be_checked_out():
+    """A number whose code is lost cannot be made again."""
+
+    def git(*words):
+        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout
+
+    if not (ROOT / ".git").exists() or git("rev-parse", "--is-shallow-repository").strip() == "true":
+        pytest.skip("needs the whole history")
+    history = git("log", "--format=%H").split()
+    for path in ALL:
+        with path.open(encoding="utf-8", newline="") as file:
+            named = {row["commit"].removesuffix("-dirty") for row in csv.DictReader(file) if row.get("commit")}
+        lost = {commit for commit in named if not any(known.startswith(commit) for known in history)}
+        assert not lost, f"{path.relative_to(ROOT)} names commits that are not in this history: {sorted(lost)}"
