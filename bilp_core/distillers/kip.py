@@ -61,6 +61,7 @@ class KIP(Regression):
     summary: ClassVar[str] = (
         "ridge regression with the exact kernel of an endlessly wide network; published on kernel-convnet:stem=conv"
     )
+    learns: ClassVar[str] = "images, labels"
     default_init: ClassVar[str] = "real"
     judged_like: ClassVar[str] = "kip"
     small: ClassVar[Mapping[str, Any]] = {"iterations": 300, "batch": 500, "learn_labels": False}
