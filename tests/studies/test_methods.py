@@ -23,6 +23,7 @@ def digits():
 def test_the_table_has_every_method_and_tells_them_apart():
     found = kinds().set_index("method")
     assert list(found.index) == list(METHODS)
+    assert len(found) == 15  # as the chapter's title says
     assert found["what it does"].is_unique
     for name, method in METHODS.items():
         assert (found.loc[name, "adaptive pruning"] == "yes") == issubclass(method, Separable)
