@@ -107,4 +107,4 @@ def test_the_package_itself_imports_nothing():
 
 def test_tests_mirror_the_tree():
     folders = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir() and path.name[0] not in "._"}
-    assert folders <= set(FLOOR) | {"bench"}
+    assert folders <= set(FLOOR) | {"bench", "gpu"}

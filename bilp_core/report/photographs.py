@@ -40,6 +40,7 @@ def photographs(
     """
     if records.empty:
         return [Markdown("Not run yet.")]
+    records = _named_by_end(records)
     by = [*panel, "criterion", "ratio"]
     values = measured(records, by)
     data = ", ".join(records["data"].unique())
@@ -52,6 +53,14 @@ def photographs(
         Markdown("\n\n".join([*_sentences(values, panel), *_missing(values, panel)])),
         *([show(sets, alt=f"The synthetic sets of {data}, an image a class, by what was removed.")] if sets else []),
     ]
+
+
+def _named_by_end(records: pd.DataFrame) -> pd.DataFrame:
+    """Where the smallest scores went, the criterion says so: no mean is of both ends."""
+    if "drop" not in records:
+        return records
+    other = (records["drop"] == "smallest") & (records["ratio"] > 0)
+    return records.assign(criterion=records["criterion"].mask(other, records["criterion"] + " (smallest removed)"))
 
 
 def _sets(records: pd.DataFrame, panel: Sequence[str]) -> Figure | None:

@@ -124,7 +124,7 @@ def test_committed_is_empty_before_any_run_and_leaves_measurements_out(project, 
     assert len(report.committed(stratum=[3, None])) == len(grid)
     assert report.measurements("bench")["name"].tolist() == ["dm step"]
     assert report.measurements("ite").empty
-    with pytest.raises(InputError, match="'speed': must be one of bench, draws, ite, rankings, selection"):
+    with pytest.raises(InputError, match="'speed': must be one of batches, bench, draws, fair, ite, rankings"):
         report.measurements("speed")
 
 
@@ -549,3 +549,15 @@ def test_provenance_comes_from_parameters_and_records(grid):
     assert pairs["versions"] == "torch 2.15"
     assert pairs["commit"] == "abc1234"
     assert pairs["run"] == "2026-11-23 21:56 UTC"
+
+
+def test_photographs_average_over_seeds_alone():
+    """Trials that differ in the end that goes are told apart: their mean would be of nothing."""
+    rows = [("random", 0.0, "largest", 0, 0.28), ("loss", 0.9, "largest", 0, 0.3), ("loss", 0.9, "smallest", 0, 0.1)]
+    records = pd.DataFrame(rows, columns=["criterion", "ratio", "drop", "seed", "accuracy"])
+    records = records.assign(method="dc", data="photos", ipc=1, repeats=1, device="CPU", date="2026-11-26", commit="1")
+    _, numbers, said, *_ = report.photographs(records)
+    shown = {row[1]: row[4] for row in numbers.data.to_numpy()}
+    assert shown["loss"] == "30.0"
+    assert shown["loss (smallest removed)"] == "10.0"
+    assert "loss reaches 30.0%" in said.data
