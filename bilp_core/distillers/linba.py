@@ -68,6 +68,7 @@ class LinBa(Distiller):
     small: ClassVar[Mapping[str, Any]] = {
         "iterations": 250, "image_lr": 0.3, "steps": 20, "network_lr": 0.02,
     }  # fmt: skip
+    tiny: ClassVar[Mapping[str, Any]] = {"shrink": 1, "image_lr": 1.0}  # half of so few pixels holds little
 
     iterations: int = 5000
     image_lr: float = 0.1
