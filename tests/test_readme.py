@@ -33,7 +33,7 @@ SHORTER = {
 }
 PRESET = {
     "data": "digits", "ipcs": [1], "inits": {"dm": ["noise"]}, "networks": {"dm": [NET]}, "networks_ipc1": {"dm": []},
-    "criteria": ["loss"], "ratios": [0.9], "seeds": 2, "methods": {"dm": {"iterations": 1}}, "repeats": 2,
+    "criteria": ["loss"], "light": {}, "ratios": [0.9], "seeds": 2, "methods": {"dm": {"iterations": 1}}, "repeats": 2,
     "evaluation": {"epochs": 1}, "evaluations": {}, "score": {"trials": 1, "epochs": 1, "network": NET},
 }  # fmt: skip
 

@@ -127,11 +127,8 @@ def test_an_effect_that_is_not_finite_is_reported(data):
 
 
 def test_methods_and_networks_that_cannot(data):
-    class Other:
-        name = "mtt"
-
     with pytest.raises(InputError, match="additively separable.*'mtt' is not"):
-        check_adaptive(Other(), network(NET, data.shape, 3))
+        check_adaptive(make("mtt"), network(NET, data.shape, 3))
     with pytest.raises(InputError, match="'dm' needs a network without BatchNorm"):
         distill(make("dm"), data, 1, network="convnet:depth=2,width=6,norm=batch", adaptive=Adaptive(0.3))
     made = distill(
