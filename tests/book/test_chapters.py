@@ -222,7 +222,7 @@ def test_papermill_reads_every_parameter_without_a_warning(chapter, tmp_path, ca
     assert not caplog.records
 
 
-@pytest.mark.parametrize("preset", ["quick", "paper"])
+@pytest.mark.parametrize("preset", ["quick", "photos", "paper"])
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_papermill_and_we_read_the_same_in_a_preset(chapter, preset):
     file = paths.root() / "params" / preset / f"{chapter}.yaml"
