@@ -194,26 +194,14 @@ def build(
         raise InputError(f"experts = {count}: must be at least 1")
     own = key(data, spec, training)
     folder = home / own
-    manifest = read_manifest(folder, own) or {
-        "format": FORMAT,
-        "key": own,
-        "network": spec,
-        "data": data.name,
-        "samples": len(data),
-        "training": asdict(training),
-        "parameters": {n: list(p.shape) for n, p in network(spec, data.shape, data.num_classes).named_parameters()},
-        "files": {},
-    }
+    manifest = read_manifest(folder, own) or new_manifest(data, spec, training)
     missing = _missing(manifest, count)
     size = disk_bytes(1, training.epochs, sum(prod(shape) for shape in manifest["parameters"].values()))
     folder.mkdir(parents=True, exist_ok=True)
     _check_room(folder, len(missing) * size)
     if missing and progress:
-        progress(
-            0,
-            count,
-            f"{len(missing)} expert{'s' * (len(missing) > 1)} will take {len(missing) * size / 1e9:.3g} GB in {folder}",
-        )
+        them = f"{len(missing)} expert{'s' * (len(missing) > 1)}"
+        progress(0, count, f"{them} will take {len(missing) * size / 1e9:.3g} GB in {folder}")
     together = 1
     if stacks(data.device, training.batch, data.shape):
         together = min(TOGETHER, fitting(training.batch * data.shape[1] * data.shape[2], data.device))
@@ -222,6 +210,20 @@ def build(
         manifest = read_manifest(folder, own) or manifest
         missing = _missing(manifest, count)
     return load(folder, count, own)
+
+
+def new_manifest(data: ImageData, spec: str, training: Training) -> dict[str, Any]:
+    """What is said of trained networks before any has a file."""
+    return {
+        "format": FORMAT,
+        "key": key(data, spec, training),
+        "network": spec,
+        "data": data.name,
+        "samples": len(data),
+        "training": asdict(training),
+        "parameters": {n: list(p.shape) for n, p in network(spec, data.shape, data.num_classes).named_parameters()},
+        "files": {},
+    }
 
 
 def _missing(manifest: dict[str, Any], count: int) -> list[int]:
@@ -264,9 +266,8 @@ def _train(
         with atomic(path) as temporary:
             save_file({n: torch.stack([w[n][k] for w in kept]).contiguous() for n in kept[0]}, temporary)
         written[path.name] = {**seal(path), "loss": round(float(history[-1, k]), 6), "seconds": seconds}
-    found = (
-        read_manifest(folder, manifest["key"]) or manifest
-    )  # once more: writing takes time, and others may be entered
+    # once more: writing takes time, and others may be entered
+    found = read_manifest(folder, manifest["key"]) or manifest
     with atomic(folder / "manifest.json") as temporary:
         temporary.write_text(json.dumps({**found, "files": {**found["files"], **written}}, indent=1))
 

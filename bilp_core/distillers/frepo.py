@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ..data.images import ImageData
-from ..data.whitening import LARGEST
 from ..errors import InputError
 from ..nets.recipe import LOSSES, centred, cosine
 from .method import Kept
@@ -81,19 +80,13 @@ class FRePo(OnFeatures):
         for name in ("pool", "network_batch"):
             if getattr(self, name) < 1:
                 raise InputError(f"frepo: {name} = {getattr(self, name)}: must be at least 1")
-        if self.image_momentum >= 1:
-            raise InputError(f"frepo: image_momentum = {self.image_momentum}: must be below 1")
 
     def resolved(self, data: ImageData, ipc: int) -> FRePo:
-        if data.num_classes < 2:
-            raise InputError("frepo needs at least two classes: it keeps their labels apart")
-        colour = data.shape[0] > 1
-        flip = colour and data.flip and ipc * data.num_classes <= FLIP_UP_TO
-        whitened = colour and math.prod(data.shape) <= LARGEST
+        flip = data.shape[0] > 1 and data.flip and ipc * data.num_classes <= FLIP_UP_TO
         return replace(
             self,
             flip=("on" if flip else "off") if self.flip == "auto" else self.flip,
-            zca=("relative" if whitened else "none") if self.zca == "auto" else self.zca,
+            zca=self.whitening(data),
         )
 
     def prepare(self, run: Run) -> State:

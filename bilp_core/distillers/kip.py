@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..data.images import ImageData
-from ..data.whitening import LARGEST
 from ..errors import InputError
 from ..nets.kernels import HELD, Kernel
 from ..nets.memory import free_memory
@@ -82,8 +80,6 @@ class KIP(Regression):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.image_momentum >= 1:
-            raise InputError(f"kip: image_momentum = {self.image_momentum}: must be below 1")
         if self.stem and self.kernel == "fc":
             raise InputError("kip: stem = True: must be False with kernel = 'fc', which has no convolutions")
         self.function()
@@ -95,11 +91,9 @@ class KIP(Regression):
         return kernel_network(shape)
 
     def resolved(self, data: ImageData, ipc: int) -> KIP:  # noqa: ARG002
-        if data.num_classes < 2:
-            raise InputError("kip needs at least two classes: it keeps their labels apart")
+        zca = self.whitening(data)
         self.fits(data)
-        whitens = data.shape[0] > 1 and math.prod(data.shape) <= LARGEST
-        return replace(self, zca=("relative" if whitens else "none") if self.zca == "auto" else self.zca)
+        return replace(self, zca=zca)
 
     def fits(self, data: ImageData) -> int:
         """Pairs of images that pass together. Raises InputError if not even one does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Annotated, ClassVar
@@ -9,6 +10,8 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..data.images import ImageData
+from ..data.whitening import LARGEST
 from ..errors import Diverged, InputError
 from ..nets.memory import free_memory, split
 from ..pruning import ite
@@ -114,6 +117,22 @@ class Regression(Separable):
     """
 
     freezes_batchnorm: ClassVar[bool] = True  # features are those of evaluation
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.image_momentum >= 1:
+            raise InputError(f"{self.name}: image_momentum = {self.image_momentum}: must be below 1")
+
+    def whitening(self, data: ImageData) -> str:
+        """`zca`, 'auto' filled in: colour images are whitened, unless they are too large.
+
+        Raises InputError for fewer than two classes.
+        """
+        if data.num_classes < 2:
+            raise InputError(f"{self.name} needs at least two classes: it keeps their labels apart")
+        if self.zca != "auto":
+            return self.zca
+        return "relative" if data.shape[0] > 1 and math.prod(data.shape) <= LARGEST else "none"
 
     @abstractmethod
     def predicted(self, run: Run, picks: Tensor) -> Tensor:

@@ -83,15 +83,11 @@ class RFAD(OnFeatures):
             raise InputError(f"rfad: transform = {self.transform!r}: must be one of auto, on, off")
         if self.networks < 1:
             raise InputError(f"rfad: networks = {self.networks}: must be at least 1")
-        if self.image_momentum >= 1:
-            raise InputError(f"rfad: image_momentum = {self.image_momentum}: must be below 1")
 
     def network(self, shape: tuple[int, int, int]) -> str:
         return kernel_network(shape)
 
     def resolved(self, data: ImageData, ipc: int) -> RFAD:  # noqa: ARG002
-        if data.num_classes < 2:
-            raise InputError("rfad needs at least two classes: it keeps their labels apart")
         size = math.prod(data.shape)
         if self.transform == "on" and size > LARGEST:
             raise InputError(
@@ -101,7 +97,7 @@ class RFAD(OnFeatures):
         return replace(
             self,
             transform=("on" if size <= LARGEST else "off") if self.transform == "auto" else self.transform,
-            zca=("relative" if data.shape[0] > 1 and size <= LARGEST else "none") if self.zca == "auto" else self.zca,
+            zca=self.whitening(data),
         )
 
     def prepare(self, run: Run) -> State:

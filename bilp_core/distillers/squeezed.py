@@ -22,7 +22,7 @@ from ..nets.training import fit, measure
 from ..utils.files import atomic
 from ..utils.progress import Report, patience
 from ..utils.seeds import seeds
-from .experts import FORMAT, Training, check_sealed, key, read_manifest, seal
+from .experts import Training, check_sealed, key, new_manifest, read_manifest, seal
 
 FILE = "teacher.safetensors"
 
@@ -112,13 +112,10 @@ def build(data: ImageData, spec: str, training: Squeezing, home: Path, progress:
         folder.mkdir(parents=True, exist_ok=True)
         with atomic(folder / FILE) as path:
             save_file({n: t.cpu().contiguous() for n, t in ensemble.members[0].state_dict().items()}, path)
-        manifest = {
-            "format": FORMAT, "key": own, "network": spec, "data": data.name, "samples": len(data),
-            "training": asdict(training), "parameters": {n: list(p.shape) for n, p in net.named_parameters()},
-            "files": {FILE: {
-                **seal(folder / FILE), "loss": round(float(history[-1, 0]), 6), "accuracy": float(accuracy[0]),
-                "seconds": round(time.perf_counter() - start, 3),
-            }},
+        manifest = new_manifest(data, spec, training)
+        manifest["files"][FILE] = {
+            **seal(folder / FILE), "loss": round(float(history[-1, 0]), 6), "accuracy": float(accuracy[0]),
+            "seconds": round(time.perf_counter() - start, 3),
         }  # fmt: skip
         with atomic(folder / "manifest.json") as path:
             path.write_text(json.dumps(manifest, indent=1))

@@ -1,6 +1,7 @@
 """What of an accuracy is the images', and what is labels, protocol and augmentation: the scores of DD-Ranking."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 from math import e, exp
 from typing import Any
 
@@ -133,6 +134,7 @@ def fair(
         recipe = tuned(samples, held, network, recipe, seed)
         return trained_on(samples, test, network, recipe, seeds("evaluation", seed, repeats), progress)
 
+    @cache  # a set whose own protocol is that of hard labels, or has no augmentation, asks for the same again
     def of_random(recipe: Protocol) -> Accuracies:
         recipe = tuned(real, held, network, recipe, seed)
         return random_real(

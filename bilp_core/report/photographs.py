@@ -13,7 +13,7 @@ from ..utils.paths import root
 from .figures import curves, show, style
 from .origin import ran_on
 from .tables import ABSENT, plus_minus, table
-from .values import measured
+from .values import measured, named_by_end
 
 
 def photographs(
@@ -40,27 +40,18 @@ def photographs(
     """
     if records.empty:
         return [Markdown("Not run yet.")]
-    records = _named_by_end(records)
     by = [*panel, "criterion", "ratio"]
     values = measured(records, by)
     data = ", ".join(records["data"].unique())
     alt = f"Test accuracy on {data} against the kept share of the real data, log axis, with the band of full data; a "
     alt += f"panel for each {' and '.join(panel)}, a line for each criterion. The table below has the numbers."
-    sets = _sets(records, panel)
+    sets = _sets(named_by_end(records), panel)
     return [
         show(curves(values, panel=panel), alt=alt),
         table(_numbers(values, published, panel), _caption(records, data)),
         Markdown("\n\n".join([*_sentences(values, panel), *_missing(values, panel)])),
         *([show(sets, alt=f"The synthetic sets of {data}, an image a class, by what was removed.")] if sets else []),
     ]
-
-
-def _named_by_end(records: pd.DataFrame) -> pd.DataFrame:
-    """Where the smallest scores went, the criterion says so: no mean is of both ends."""
-    if "drop" not in records:
-        return records
-    other = (records["drop"] == "smallest") & (records["ratio"] > 0)
-    return records.assign(criterion=records["criterion"].mask(other, records["criterion"] + " (smallest removed)"))
 
 
 def _sets(records: pd.DataFrame, panel: Sequence[str]) -> Figure | None:

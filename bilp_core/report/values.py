@@ -16,6 +16,7 @@ def measured(records: pd.DataFrame, by: Sequence[str], what: str = "accuracy") -
     what : another column in place of accuracy, in its own unit.
     Returns values: `by`, value, std (population; NaN for a single trial), and trials, their number. Of committed
     records those that are outdated count only where an experiment has no others; then its value is `outdated`, too.
+    Where `by` has the criterion but not the end that went, the smallest scores make a criterion of their own.
 
     >>> import pandas as pd
     >>> from bilp_core import report
@@ -25,7 +26,7 @@ def measured(records: pd.DataFrame, by: Sequence[str], what: str = "accuracy") -
     """
     if records.empty:
         return pd.DataFrame(columns=[*by, "value", "std", "trials"])
-    records = _current(records, by)
+    records = _current(named_by_end(records) if "criterion" in by and "drop" not in by else records, by)
     groups = records.groupby(list(by), sort=False, dropna=False)
     found = (100 if what == "accuracy" else 1) * groups[what].agg(
         value="mean", std=lambda group: group.std(ddof=0) if len(group) > 1 else np.nan
@@ -34,6 +35,21 @@ def measured(records: pd.DataFrame, by: Sequence[str], what: str = "accuracy") -
     if "outdated" in records:
         found["outdated"] = groups["outdated"].any()
     return found.reset_index()
+
+
+def named_by_end(records: pd.DataFrame) -> pd.DataFrame:
+    """Where the smallest scores went, the criterion says so: no mean is of both ends.
+
+    >>> import pandas as pd
+    >>> from bilp_core.report.values import named_by_end
+    >>> ends = pd.DataFrame({"criterion": ["loss", "loss"], "ratio": [0.9, 0.9], "drop": ["largest", "smallest"]})
+    >>> named_by_end(ends)["criterion"].tolist()
+    ['loss', 'loss (smallest removed)']
+    """
+    if not {"criterion", "drop", "ratio"} <= set(records):
+        return records
+    other = (records["drop"] == "smallest") & (records["ratio"] > 0)
+    return records.assign(criterion=records["criterion"].mask(other, records["criterion"] + " (smallest removed)"))
 
 
 def _current(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

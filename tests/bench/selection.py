@@ -9,7 +9,6 @@ includes the features and logits of all samples.
 """
 
 import argparse
-import csv
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 
 import torch
+from rows import write
 
 from bilp_core import coresets, trials
 from bilp_core.coresets.gradmatch import target
@@ -97,10 +97,7 @@ def main() -> None:
             rows.append(row | {name: provenance[name] for name in PROVENANCE})
             print(rows[-1], flush=True)
     if args.out:
-        with Path(args.out).open("w", newline="") as file:
-            writer = csv.DictWriter(file, (*FIELDS, *PROVENANCE), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write(args.out, rows)
     return None
 
 

@@ -10,7 +10,6 @@ by default, on a machine in use; `load` is how many others wanted to run, the mo
 """
 
 import argparse
-import csv
 import os
 import statistics
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import torch
 from ours import CLASSES, cifar_shaped
+from rows import write
 from selection import most_held
 
 from bilp_core import trials
@@ -93,10 +93,7 @@ def main() -> None:
             rows.append(row | {name: provenance[name] for name in PROVENANCE})
             print(rows[-1], flush=True)
         if args.out:
-            with Path(args.out).open("w", newline="") as file:
-                writer = csv.DictWriter(file, (*FIELDS, *PROVENANCE), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+            write(args.out, rows)
     return None
 
 

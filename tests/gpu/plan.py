@@ -22,6 +22,7 @@ import sys
 import tarfile
 import time
 from pathlib import Path
+from tempfile import gettempdir
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -91,7 +92,8 @@ def main() -> int:
     ran.add_argument("--minutes", type=float, default=30)
     ran.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     ran.add_argument("--out", type=Path, default=Path("gpu-out"))
-    ran.add_argument("--home", type=Path, default=Path("/tmp/bilp-gpu"), help="where it works; the same in each call")
+    home = Path(gettempdir(), "bilp-gpu")
+    ran.add_argument("--home", type=Path, default=home, help="where it works; the same in each call")
     ran.add_argument("--kept", type=Path, help="kept.tar.gz of an earlier call on another machine")
     ran.add_argument("--references", type=Path, help="folder with checkouts named DatasetCondensation and cords")
     ran.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
