@@ -160,8 +160,6 @@ def load(folder: Path, count: int, expected_key: str | None = None) -> Buffer:
         raise InputError(f"{folder} has {len(manifest['files'])} experts, {count} were asked for")
     for name in names:
         check_sealed(folder / name, manifest["files"][name])
-    with contextlib.suppress(OSError):  # of somebody else
-        os.utime(folder / "manifest.json")  # `bilp cache` goes by the time of the last use
     shapes = {name: tuple(shape) for name, shape in manifest["parameters"].items()}
     seconds = sum(manifest["files"][name].get("seconds", 0.0) for name in names)
     return Buffer(folder, tuple(names), int(manifest["training"]["epochs"]), shapes, round(seconds, 3))
@@ -288,7 +286,7 @@ def check_sealed(path: Path, wanted: dict[str, Any]) -> None:
 
 
 def read_manifest(folder: Path, expected_key: str | None) -> dict[str, Any] | None:
-    """The manifest, None if there is none. Raises InputError for one that is damaged or of other experts."""
+    """The manifest, which counts as used now; None if there is none. Raises InputError for one that is damaged or of other experts."""
     path = folder / "manifest.json"
     try:
         found = json.loads(path.read_text())
@@ -302,6 +300,8 @@ def read_manifest(folder: Path, expected_key: str | None) -> dict[str, Any] | No
         raise InputError(f"{path}: format {found['format']!r}, this version reads {FORMAT!r}")
     if expected_key and found["key"] != expected_key:
         raise InputError(f"{path} is of other experts: key {found['key']}, not {expected_key}")
+    with contextlib.suppress(OSError):  # of somebody else
+        os.utime(path)  # `bilp cache` goes by the time of the last use
     return found
 
 

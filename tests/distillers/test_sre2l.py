@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import os
 
 import pytest
 import torch
@@ -190,6 +191,15 @@ def test_the_teacher_is_trained_once_on_what_is_left(data, tmp_path, monkeypatch
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(InputError, match="teacher.safetensors is truncated"):
         distill(method, data, 1, network=NET, home=tmp_path)
+
+
+def test_a_teacher_that_is_used_again_counts_as_used_now(data, tmp_path):
+    """`bilp cache` removes what was not used for long: a teacher must not look as old as its training."""
+    teacher = a_teacher(data, tmp_path)
+    manifest = teacher.folder / "manifest.json"
+    os.utime(manifest, (1, 1))
+    a_teacher(data, tmp_path)
+    assert manifest.stat().st_mtime > 1
 
 
 def test_the_teacher_falls_to_no_learning_rate_after_a_rise():
