@@ -286,7 +286,10 @@ def check_sealed(path: Path, wanted: dict[str, Any]) -> None:
 
 
 def read_manifest(folder: Path, expected_key: str | None) -> dict[str, Any] | None:
-    """The manifest, which counts as used now; None if there is none. Raises InputError for one that is damaged or of other experts."""
+    """The manifest, which counts as used now; None if there is none.
+
+    Raises InputError for one that is damaged or of other experts.
+    """
     path = folder / "manifest.json"
     try:
         found = json.loads(path.read_text())

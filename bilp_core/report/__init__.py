@@ -11,7 +11,7 @@ from .comparable import max_pruning_ratio
 from .figures import by_stratum, curves, legend, percentiles, show, style, versions
 from .images import image_grid
 from .origin import provenance, ran_on
-from .photographs import photographs
+from .photographs import photographs, set_pictures
 from .reading import MEASUREMENTS, committed, committed_curves, measurements, published
 from .tables import (
     ABSENT,
@@ -59,6 +59,7 @@ __all__ = [
     "ran_on",
     "repeat_full",
     "results_table",
+    "set_pictures",
     "show",
     "style",
     "table",

@@ -45,7 +45,7 @@ def photographs(
     data = ", ".join(records["data"].unique())
     alt = f"Test accuracy on {data} against the kept share of the real data, log axis, with the band of full data; a "
     alt += f"panel for each {' and '.join(panel)}, a line for each criterion. The table below has the numbers."
-    sets = _sets(named_by_end(records), panel)
+    sets = set_pictures(named_by_end(records), panel)
     return [
         show(curves(values, panel=panel), alt=alt),
         table(_numbers(values, published, panel), _caption(records, data)),
@@ -54,8 +54,15 @@ def photographs(
     ]
 
 
-def _sets(records: pd.DataFrame, panel: Sequence[str]) -> Figure | None:
-    """The sets of which there are pictures: full data, and each criterion at the largest ratio; a row each."""
+def set_pictures(records: pd.DataFrame, panel: Sequence[str]) -> Figure | None:
+    """The sets of which there are pictures: full data, and each criterion at the largest ratio; a row each.
+
+    records : committed ones, see `committed`. panel : the settings that are named beside what was removed.
+    None where there is no picture.
+
+    >>> from bilp_core import report
+    >>> report.set_pictures(report.committed(preset="none"), ["method"])
+    """
     if "preset" not in records or "key" not in records:
         return None
     rows = []

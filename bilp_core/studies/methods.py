@@ -74,6 +74,42 @@ def beside_real(trials: Sequence[Trial], records: pd.DataFrame, train: ImageData
     return pd.DataFrame(rows.values(), columns=["method", "ipc", "images", "value", "std"])
 
 
+def what_was_kept(values: pd.DataFrame) -> list[str]:
+    """What each row's set was made of, in words: full data, or what was removed.
+
+    values : columns criterion and ratio, see `report.measured`.
+
+    >>> import pandas as pd
+    >>> from bilp_core.studies.methods import what_was_kept
+    >>> what_was_kept(pd.DataFrame([("random", 0.0), ("loss", 0.9)], columns=["criterion", "ratio"]))
+    ['full data', '90% removed, loss']
+    """
+    told = zip(values["ratio"], values["criterion"], strict=True)
+    return [f"{ratio:.0%} removed, {criterion}" if ratio else "full data" for ratio, criterion in told]
+
+
+def side_by_side(values: pd.DataFrame) -> pd.DataFrame:
+    """Accuracies (%) and in brackets of how many seeds, a row a method and IPC, a column a kind of data.
+
+    values : columns method, ipc, what, value and std in per cent, and trials, see `report.measured`. A cell that was
+             not run is a dash, one of an earlier revision has a mark.
+
+    >>> import pandas as pd
+    >>> from bilp_core.studies.methods import side_by_side
+    >>> rows = [("dc", 1, "full data", 28.04, 0.3, 3), ("dc", 1, "99% removed, loss", 27.9, float("nan"), 1)]
+    >>> side_by_side(pd.DataFrame(rows, columns=["method", "ipc", "what", "value", "std", "trials"])).values.tolist()
+    [['dc', 1, '28.0 ± 0.3 (3)', '27.9 (1)']]
+    """
+    old = values["outdated"] if "outdated" in values else [False] * len(values)
+    told = zip(values["value"], values["std"], values["trials"], old, strict=True)
+    cells = [
+        f"{report.plus_minus(mean, std)} ({count}){f' {report.MARK}' if was else ''}" for mean, std, count, was in told
+    ]
+    wide = values.assign(cell=cells).pivot(index=["method", "ipc"], columns="what", values="cell")
+    wide = wide[values["what"].unique()].fillna(report.ABSENT).reset_index()
+    return wide.rename_axis(columns=None).rename(columns={"ipc": "IPC"})
+
+
 def methods_figure(values: pd.DataFrame) -> Figure:
     """Accuracy of each method, one row each, the best at the top: real images, full data, pruned data.
 

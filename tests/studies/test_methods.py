@@ -6,11 +6,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from bilp_core import trials
+from bilp_core import report, trials
 from bilp_core.data import load
 from bilp_core.distillers import METHODS, Separable
 from bilp_core.evaluation import Protocol, random_real
-from bilp_core.studies.methods import beside_real, kinds, methods_figure
+from bilp_core.studies.methods import beside_real, kinds, methods_figure, side_by_side, what_was_kept
 
 NET = "convnet:depth=1,width=4"
 
@@ -62,3 +62,14 @@ def test_the_figure_has_a_row_a_method_the_best_at_the_top():
     assert [label.get_text() for label in axis.get_yticklabels()] == ["dm", "dc"]
     points = {c.get_label(): sorted(c[0].get_xdata()) for c in axis.containers}
     assert points == {"full data": [60.0, 70.0], "random real images": [50.0]}
+
+
+def test_side_by_side_names_what_was_not_run_and_marks_what_is_old():
+    rows = [("dc", 1, "random", 0.0, 28.0, 0.5, 3, False), ("dm", 1, "loss", 0.99, 27.0, float("nan"), 1, True)]
+    values = pd.DataFrame(rows, columns=["method", "ipc", "criterion", "ratio", "value", "std", "trials", "outdated"])
+    wide = side_by_side(values.assign(what=what_was_kept(values)))
+    assert list(wide.columns) == ["method", "IPC", "full data", "99% removed, loss"]
+    assert wide.values.tolist() == [
+        ["dc", 1, "28.0 ± 0.5 (3)", report.ABSENT],
+        ["dm", 1, report.ABSENT, f"27.0 (1) {report.MARK}"],
+    ]
