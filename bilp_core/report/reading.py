@@ -14,7 +14,7 @@ from ..trials.trial import Trial
 from ..utils.paths import root
 
 # Of other kinds than records: files of book/measurements.
-MEASUREMENTS = ("batches", "bench", "draws", "fair", "ite", "rankings", "selection", "unrolling")
+MEASUREMENTS = ("batches", "bench", "derivative", "draws", "fair", "ite", "rankings", "selection", "unrolling")
 
 
 def published(name: str | list[str] | None = None, /, **where: Any) -> pd.DataFrame:
@@ -72,9 +72,10 @@ def committed(**where: Any) -> pd.DataFrame:
 def measurements(name: str) -> pd.DataFrame:
     """What we committed as `book/measurements/{name}.csv`, empty where that was not run yet; names: `MEASUREMENTS`.
 
-    bench : timings. draws : random draws, and coresets from networks of several ages. ite : ranking errors of the
-    ITE's variants. rankings : how far trials of several kinds rank alike. selection : what coresets take at full size.
-    unrolling : what gradients through a student's training take.
+    batches : kinds of real batches in equal time. bench : timings. derivative : the loss beside the norm of its
+    derivative. draws : random draws, and coresets from networks of several ages. fair : images, labels and protocol
+    told apart. ite : ranking errors of the ITE's variants. rankings : how far trials of several kinds rank alike.
+    selection : what coresets take at full size. unrolling : what gradients through a student's training take.
     Raises InputError for another name.
 
     >>> from bilp_core import report

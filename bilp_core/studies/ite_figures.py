@@ -115,10 +115,11 @@ def running(tracks: pd.DataFrame) -> Figure:
     return figure
 
 
-def laziness(values: pd.DataFrame) -> Figure:
-    """Accuracy, and time of the distillation against that without adaptive pruning, by the steps a decision serves.
+def laziness(values: pd.DataFrame, without: pd.DataFrame | None = None) -> Figure:
+    """Accuracy by the steps that a decision of adaptive pruning serves; and, where values have it, the time.
 
-    values : columns lazy, value, std (accuracy, %), time (ratio).
+    values  : columns lazy, value, std (accuracy, %), and perhaps time: of the distillation, over that without.
+    without : a row with value and std of no adaptive pruning, a band in the figure.
 
     >>> import matplotlib.pyplot as plt
     >>> import pandas as pd
@@ -130,12 +131,20 @@ def laziness(values: pd.DataFrame) -> Figure:
     >>> plt.close(figure)
     """
     style()
-    figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.6))
-    axes[0].errorbar(values["lazy"], values["value"], values["std"], marker="o", capsize=3)
+    timed = "time" in values
+    figure, axes = plt.subplots(1, 1 + timed, figsize=(7.2 if timed else 4.2, 2.6), squeeze=False)
+    axes = axes[0]
+    axes[0].errorbar(values["lazy"], values["value"], values["std"].fillna(0), marker="o", capsize=3)
     axes[0].set_ylabel("test accuracy (%)")
-    axes[1].plot(values["lazy"], values["time"], marker="o")
-    axes[1].axhline(1, color="0.6", linewidth=1)
-    axes[1].set_ylabel("time / time without")
+    if without is not None and len(without):
+        mean, spread = without["value"].iloc[0], without["std"].fillna(0).iloc[0]
+        axes[0].axhline(mean, color="0.6", linewidth=1, label="without")
+        axes[0].axhspan(mean - spread, mean + spread, color="0.9", zorder=0)
+        axes[0].legend(frameon=False)
+    if timed:
+        axes[1].plot(values["lazy"], values["time"], marker="o")
+        axes[1].axhline(1, color="0.6", linewidth=1)
+        axes[1].set_ylabel("time / time without")
     for axis in axes:
         axis.set_xscale("log")
         axis.set_xticks(values["lazy"], [str(n) for n in values["lazy"]])

@@ -100,3 +100,6 @@ def test_figures_of_running_law_and_laziness_show_what_they_are_given():
     left, right = ite_figures.laziness(values).axes
     assert right.lines[0].get_ydata().tolist() == [2.0, 1.1]
     assert [label.get_text() for label in left.get_xticklabels()] == ["1", "10"]
+    without = pd.DataFrame({"value": [48.0], "std": [float("nan")]})  # of one seed
+    (alone,) = ite_figures.laziness(values.drop(columns="time"), without).axes
+    assert list(alone.lines[-1].get_ydata()) == [48.0, 48.0]
