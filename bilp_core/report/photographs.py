@@ -1,7 +1,6 @@
 """What we found on photographs: what a chapter shows first."""
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -128,11 +127,17 @@ def _sentences(values: pd.DataFrame, panel: Sequence[str]) -> list[str]:
 
 
 def _missing(values: pd.DataFrame, panel: Sequence[str]) -> list[str]:
+    """What each panel that there is lacks: full data, and of all criteria and ratios that some panel has."""
     pruned = values[values["ratio"] > 0]
-    there = {tuple(row) for row in pruned[[*panel, "criterion", "ratio"]].itertuples(index=False)}
-    wanted = product(*(pruned[name].unique() for name in [*panel, "criterion", "ratio"]))
-    lacking = [cell for cell in wanted if cell not in there]
-    if not lacking:
-        return []
-    named = "; ".join(f"{', '.join(map(str, cell[:-1]))} at {cell[-1]:.0%}" for cell in lacking)
-    return [f"Not run yet: {named}."]
+    whole = {tuple(row) for row in values.loc[values["ratio"] == 0, list(panel)].itertuples(index=False)}
+    criteria = [name for name in pruned["criterion"].unique() if "(" not in name]  # an end of its own is an extra
+    lacking = []
+    for key, part in values.groupby(list(panel), sort=False):
+        there = set(zip(part["criterion"], part["ratio"], strict=True))
+        cells = [] if key in whole else ["full data"]
+        for ratio in sorted(pruned["ratio"].unique(), reverse=True):
+            absent = [name for name in criteria if (name, ratio) not in there]
+            cells += [f"{' and '.join(absent)} at {ratio:.0%}"] if absent else []
+        if cells:
+            lacking.append(f"{', '.join(map(str, key))}: {', '.join(cells)}")
+    return [f"Not run yet: {'; '.join(lacking)}."] if lacking else []

@@ -124,7 +124,9 @@ def test_committed_is_empty_before_any_run_and_leaves_measurements_out(project, 
     assert len(report.committed(stratum=[3, None])) == len(grid)
     assert report.measurements("bench")["name"].tolist() == ["dm step"]
     assert report.measurements("ite").empty
-    with pytest.raises(InputError, match="'speed': must be one of batches, bench, draws, fair, ite, rankings"):
+    with pytest.raises(
+        InputError, match="'speed': must be one of batches, bench, derivative, draws, fair, ite, rankings"
+    ):
         report.measurements("speed")
 
 
@@ -561,3 +563,16 @@ def test_photographs_average_over_seeds_alone():
     assert shown["loss"] == "30.0"
     assert shown["loss (smallest removed)"] == "10.0"
     assert "loss reaches 30.0%" in said.data
+
+
+def test_photographs_name_the_cells_that_were_not_run():
+    """Only of panels that there are, and not for one that removed the other end once."""
+    rows = [("dc", "noise", "random", 0.0), ("dc", "noise", "random", 0.9), ("dc", "noise", "loss", 0.9)]
+    rows += [("dm", "real", "loss", 0.9), ("dm", "real", "loss", 0.97)]
+    records = pd.DataFrame(rows, columns=["method", "init", "criterion", "ratio"]).assign(drop="largest")
+    records = pd.concat([records, records.iloc[[2]].assign(drop="smallest")])
+    records = records.assign(data="photos", seed=0, accuracy=0.3, repeats=5, device="CPU", date="2026", commit="1")
+    _, _, said, *_ = report.photographs(records, panel=["method", "init"])
+    assert said.data.splitlines()[-1] == (
+        "Not run yet: dc, noise: random and loss at 97%; dm, real: full data, random at 97%, random at 90%."
+    )
