@@ -14,7 +14,7 @@ from ..trials.trial import Trial
 from ..utils.paths import root
 
 # Of other kinds than records: files of book/measurements.
-MEASUREMENTS = ("batches", "bench", "derivative", "draws", "fair", "ite", "rankings", "selection", "unrolling")
+MEASUREMENTS = ("batches", "bench", "derivative", "draws", "fair", "ite", "rankings", "real", "selection", "unrolling")
 
 
 def published(name: str | list[str] | None = None, /, **where: Any) -> pd.DataFrame:
@@ -75,7 +75,8 @@ def measurements(name: str) -> pd.DataFrame:
     batches : kinds of real batches in equal time. bench : timings. derivative : the loss beside the norm of its
     derivative. draws : random draws, and coresets from networks of several ages. fair : images, labels and protocol
     told apart. ite : ranking errors of the ITE's variants. rankings : how far trials of several kinds rank alike.
-    selection : what coresets take at full size. unrolling : what gradients through a student's training take.
+    real : random real images under the protocol of each method. selection : what coresets take at full size.
+    unrolling : what gradients through a student's training take.
     Raises InputError for another name.
 
     >>> from bilp_core import report

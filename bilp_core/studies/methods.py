@@ -40,7 +40,8 @@ def kinds() -> pd.DataFrame:
 def beside_real(trials: Sequence[Trial], records: pd.DataFrame, train: ImageData, test: ImageData) -> pd.DataFrame:
     """Random real images, as many as a method's set stores, trained on as that set was: a row a method and IPC.
 
-    trials : that were run; of each method and IPC the first on full data counts. records : theirs, see `trials.run`.
+    trials : that were run; of each method and IPC the first on full data counts, else the first. records : theirs, see
+             `trials.run`.
     Returns columns method, ipc, images (real ones a class), value and std (of networks, in per cent). Methods without a
     set in the store are left out.
 
@@ -57,8 +58,8 @@ def beside_real(trials: Sequence[Trial], records: pd.DataFrame, train: ImageData
     store, by_key = Store(), records.drop_duplicates("key").set_index("key")
     known: dict[tuple, list[float]] = {}
     rows: dict[tuple[str, int], dict] = {}
-    for trial in trials:
-        made = store.synthetic(trial.synthetic_key) if trial.ratio == 0 and trial.key in by_key.index else None
+    for trial in sorted(trials, key=lambda trial: trial.ratio > 0):
+        made = store.synthetic(trial.synthetic_key) if trial.key in by_key.index else None
         if made is None or (trial.method, trial.ipc) in rows:
             continue
         resolved = json.loads(str(by_key.loc[trial.key, "resolved"]))

@@ -46,6 +46,7 @@ def test_real_images_are_judged_as_the_set_was(digits, tmp_path, monkeypatch):
     records = trials.run([pruned, *todo], tmp_path / "records", engine="inline", progress=False)
     found = beside_real([pruned, *todo], records, *digits)
     assert found[["method", "ipc", "images"]].values.tolist() == [["dm", 1, 1], ["dm", 2, 2], ["dc", 1, 1]]
+    assert len(beside_real([pruned], records, *digits)) == 1  # a pruned set does where there is no other
     made = trials.Store().synthetic(todo[2].synthetic_key)
     row = records.set_index("key").loc[todo[2].key]
     judged = Protocol(**json.loads(row["resolved"])["evaluation"])
