@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from .. import report
@@ -109,6 +112,64 @@ def side_by_side(values: pd.DataFrame) -> pd.DataFrame:
     wide = values.assign(cell=cells).pivot(index=["method", "ipc"], columns="what", values="cell")
     wide = wide[values["what"].unique()].fillna(report.ABSENT).reset_index()
     return wide.rename_axis(columns=None).rename(columns={"ipc": "IPC"})
+
+
+def on_photographs() -> list[Any]:
+    """What `display` shows of our committed records on photographs: a figure of all methods, a table, what the columns
+    differ by and what was not run yet, and images; of each method the sets of full data and of the smallest share kept.
+
+    >>> from bilp_core.studies.methods import on_photographs
+    >>> len(on_photographs()) >= 1
+    True
+    """
+    records = report.committed(preset="photos", chapter=["methods", "redundancy"])
+    if records.empty:
+        return [Markdown("Not run yet.")]
+    usual = {name: method.default_init for name, method in METHODS.items()}
+    records = records[(records["network"] != "mlp") & (records["drop"] == "largest")]
+    records = records[records["init"] == records["method"].map(usual)]
+    records = records[records["ratio"].isin([0.0, records["ratio"].max()])]
+    data = ", ".join(records["data"].unique())
+    values = report.measured(records, ["method", "ipc", "criterion", "ratio"])
+    values = values.assign(what=what_was_kept(values)).sort_values(["ratio", "criterion"], ascending=[True, False])
+    if len(real := report.measurements("real")):
+        real = real[real["method"].isin(values["method"])].assign(what="random real images", trials=real["repeats"])
+        real["outdated"] = False
+        values = pd.concat(
+            [real[["method", "ipc", "what", "value", "std", "trials", "outdated"]], values], ignore_index=True
+        )
+    alt = (
+        f"Test accuracy on {data} of each method, a row each: the sets of full and of pruned data, as far as they were "
+    )
+    caption = (
+        f"Test accuracy (%) on {data}; ± over seeds, whose number is in brackets; of random real images, as many as "
+    )
+    caption += f"a set stores and by its protocol, over networks. {report.ran_on(records)}."
+    easy = records[(records["criterion"] == "loss") & (records["ratio"] > 0) & (records["seed"] == 0)]
+    pictures = report.set_pictures(easy, ["method"])
+    alt_of_sets = f"The synthetic sets of {data}, an image a class, of each method."
+    return [
+        report.show(methods_figure(values), alt=alt + "run. The table has the numbers."),
+        report.table(side_by_side(values), caption=caption),
+        Markdown(_between_columns(values)),
+        *([report.show(pictures, alt=alt_of_sets)] if pictures else []),
+    ]
+
+
+def _between_columns(values: pd.DataFrame) -> str:
+    """What two kinds of data differ by over the methods that have both, and the methods that have none."""
+    wide = values.pivot(index="method", columns="what", values="value")[values["what"].unique()]
+    said = []
+    for one, other in combinations(wide, 2):
+        gap = (wide[other] - wide[one]).dropna()
+        if len(gap) > 1:
+            said.append(
+                f"*{other}* is above *{one}* for {(gap > 0).sum()} of {len(gap)} methods, by {gap.mean():+.1f} points "
+                f"in the mean (from {gap.min():+.1f}, {gap.idxmin()}, to {gap.max():+.1f}, {gap.idxmax()})."
+            )
+    if lacking := [name for name in METHODS if name not in wide.index]:
+        said.append(f"Not run yet: {', '.join(lacking)}.")
+    return " ".join(said)
 
 
 def methods_figure(values: pd.DataFrame) -> Figure:

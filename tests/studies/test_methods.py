@@ -10,7 +10,7 @@ from bilp_core import report, trials
 from bilp_core.data import load
 from bilp_core.distillers import METHODS, Separable
 from bilp_core.evaluation import Protocol, random_real
-from bilp_core.studies.methods import beside_real, kinds, methods_figure, side_by_side, what_was_kept
+from bilp_core.studies.methods import beside_real, kinds, methods_figure, on_photographs, side_by_side, what_was_kept
 
 NET = "convnet:depth=1,width=4"
 
@@ -74,3 +74,34 @@ def test_side_by_side_names_what_was_not_run_and_marks_what_is_old():
         ["dc", 1, "28.0 ± 0.5 (3)", report.ABSENT],
         ["dm", 1, report.ABSENT, f"27.0 (1) {report.MARK}"],
     ]
+
+
+def test_photographs_compare_the_kinds_of_data_over_methods_that_have_both(monkeypatch):
+    rows = [
+        ("dc", "noise", "random", 0.0, 0.28),
+        ("dc", "noise", "loss", 0.99, 0.30),
+        ("dc", "noise", "loss", 0.9, 0.99),
+    ]
+    rows += [
+        ("dm", "real", "random", 0.0, 0.26),
+        ("dm", "real", "loss", 0.99, 0.29),
+        ("dm", "noise", "loss", 0.99, 0.9),
+    ]
+    found = pd.DataFrame(rows, columns=["method", "init", "criterion", "ratio", "accuracy"])
+    found = found.assign(network="convnet", drop="largest", data="photos", ipc=1, seed=0)
+    real = pd.DataFrame({"method": ["dc", "mtt"], "ipc": 1, "value": [15.0, 16.0], "std": 1.0, "repeats": 5})
+    monkeypatch.setattr(
+        report, "committed", lambda **_: found.assign(device="CPU", date="2026", commit="1", outdated=False)
+    )
+    monkeypatch.setattr(report, "measurements", lambda _: real)
+    _, table, said = on_photographs()
+    assert table.data.values.tolist() == [
+        ["dc", "1", "15.0 ± 1.0 (5)", "28.0 (1)", "30.0 (1)"],
+        ["dm", "1", report.ABSENT, "26.0 (1)", "29.0 (1)"],
+    ]
+    assert said.data.startswith(
+        "*99% removed, loss* is above *full data* for 2 of 2 methods, by +2.5 points in the mean (from +2.0, dc, to "
+        "+3.0, dm)."
+    )
+    assert "Not run yet: cafe" in said.data
+    assert "dc" not in said.data.split("Not run yet: ")[1].rstrip(".").split(", ")
