@@ -14,7 +14,8 @@ PACKAGE = Path(bilp_core.__file__).parent
 FLOORS = [
     ["__init__", "errors"],
     ["utils"],
-    ["data", "engines", "coresets"],
+    ["engines"],
+    ["data", "coresets"],
     ["nets"],
     ["synthetic", "pruning"],
     ["evaluation"],

@@ -15,8 +15,11 @@ def data_list(_: argparse.Namespace) -> None:
 
     for name, about in DATASETS.items():
         c, h, w = about.shape
-        print(f"{name:14} {about.classes:4} classes of {c}x{h}x{w}  {about.title}; licence: {about.licence}")
-    print("FOLDER         any folder with train/<class>/* and test/<class>/* (jpg, png, webp)")
+        print(
+            f"{name:19} {about.classes:4} classes of {c}x{h}x{w}  {about.title}; licence: {about.licence}"
+            + "; you bring the files: `bilp data check` says which" * bool(about.samples)
+        )
+    print("FOLDER              any folder with train/<class>/* and test/<class>/* (jpg, png, webp)")
 
 
 def data_check(args: argparse.Namespace) -> None:

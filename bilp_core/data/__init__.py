@@ -4,6 +4,7 @@ from .cache import cache_home
 from .checking import check, check_folder
 from .datasets import DATASETS, DataSet, load
 from .images import ImageData, Splits, fingerprint, measured
+from .stored import Stored
 from .whitening import WHITENINGS, Whitening, whitened, with_whitening
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "DataSet",
     "ImageData",
     "Splits",
+    "Stored",
     "Whitening",
     "cache_home",
     "check",

@@ -28,12 +28,17 @@ def cache_home() -> Path:
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
+def place(home: Path, fingerprint: str) -> Path:
+    """The folder of what was decoded, by what stands for it."""
+    return home / hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
+
+
 def cached(home: Path, fingerprint: str, decode: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What `decode` gives, from `home` if it was decoded before: the four ARRAYS, and JSON values beside them.
 
     The cache is one folder a fingerprint, written whole; a damaged one is decoded again.
     """
-    folder = home / hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
+    folder = place(home, fingerprint)
     try:
         about = json.loads((folder / "about.json").read_text())
         arrays = {key: np.load(folder / f"{key}.npy", allow_pickle=False) for key in ARRAYS}

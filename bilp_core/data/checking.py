@@ -14,8 +14,10 @@ import numpy as np
 from ..errors import InputError
 from ..utils.progress import Report
 from .folders import Reading, assembled, survey
-from .images import ImageData, Splits
+from .images import CHUNK, ImageData, Splits
+from .large import damaged, remedy
 from .listing import Listing
+from .stored import Stored
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ def check(splits: Splits) -> dict[str, Any]:
     >>> report["shape"], report["classes"]["0"], report["duplicates_in_train"], report["constant_images_in_train"]
     ([1, 8, 8], {'train': 134, 'test': 44}, 0, 0)
     """
+    for half, data in zip(("train", "test"), splits, strict=True):
+        _as_written(half, data)
     samples = [sample for half, data in zip(("train", "test"), splits, strict=True) for sample in _samples(half, data)]
     known = splits.train if len(splits.train) else splits.test
     counts = {
@@ -111,6 +115,16 @@ def check_folder(root: Path, reading: Reading, progress: Report | None = None) -
     return {**report, **_verdict(root, reading, found, report, problem)}
 
 
+def _as_written(half: str, data: ImageData) -> None:
+    """Raise InputError where images on the disk are not what was decoded."""
+    folder = data.images.path.parent if isinstance(data.images, Stored) else Path()
+    if (folder / f"{half}_prints.npy").is_file() and len(bad := damaged(folder, half)):
+        first = bad[0] if data.files is None else data.files[bad[0]]
+        raise InputError(
+            f"{len(bad)} images of {data.name}'s {half} half are damaged, the first {first}; {remedy(folder)}"
+        )
+
+
 def _described(data: ImageData) -> dict[str, Any]:
     return {
         "name": data.name,
@@ -121,7 +135,8 @@ def _described(data: ImageData) -> dict[str, Any]:
 
 
 def _samples(half: str, data: ImageData) -> Iterable[Sample]:
-    for index, (image, label) in enumerate(zip(data.images.cpu().numpy(), data.labels.tolist(), strict=True)):
+    images = (image for part in data.images.split(CHUNK) for image in part.cpu().numpy())
+    for index, (image, label) in enumerate(zip(images, data.labels.tolist(), strict=True)):
         file = f"{half} {index}" if data.files is None else str(data.files[index])
         yield Sample(half, file, data.classes[label], _digest(image), _constant(image.transpose(1, 2, 0)))
 

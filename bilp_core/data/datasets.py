@@ -1,4 +1,4 @@
-"""Data sets by name: the embedded digits, those of torchvision, and any folder of images."""
+"""Data sets by name: the embedded digits, those of torchvision, large ones, and any folder of images."""
 
 import difflib
 import os
@@ -13,9 +13,11 @@ import torch
 from ..errors import InputError
 from ..utils.paths import in_project
 from ..utils.progress import Report
-from .cache import cache_home, cached
+from . import imagenet, large
+from .cache import cache_home, cached, place
 from .folders import Reading, read_folder
 from .images import ImageData, Splits, measured
+from .stored import Stored
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,11 @@ class DataSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     torchvision: str | None = None  # its class there
+    samples: tuple[int, int] | None = None  # in training and validation, of those that stay on the disk
 
 
 CACHE = ".bilp-cache"  # beside named data sets
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std
 NEEDS = {"both": ("train", "test"), "train": ("train",), "test": ("test",)}
 DATASETS: dict[str, DataSet] = {
     "digits": DataSet(
@@ -58,6 +62,17 @@ DATASETS: dict[str, DataSet] = {
     "svhn": DataSet(
         "SVHN, cropped digits", 10, (3, 32, 32), "unknown", False, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970),
         "SVHN",
+    ),
+    "tiny-imagenet": DataSet(
+        "Tiny ImageNet", 200, (3, 64, 64), "unknown", True, *IMAGENET, samples=(100_000, 10_000)
+    ),
+    "imagenet-64": DataSet(
+        "ImageNet (ILSVRC 2012), downsampled release", 1000, (3, 64, 64), "research only", True, *IMAGENET,
+        samples=(1_281_167, 50_000),
+    ),
+    "imagenet-64-resized": DataSet(
+        "ImageNet (ILSVRC 2012), images resized here", 1000, (3, 64, 64), "research only", True, *IMAGENET,
+        samples=(1_281_167, 50_000),
     ),
 }  # fmt: skip
 
@@ -85,7 +100,8 @@ def load(
     Folders only, see `Reading`:
     size : pixels; short side resized to it, centre cropped. depth : bits of 16-bit images. recursive : take images in
     sub-folders of a class. skip_bad : leave out images that cannot be read. test_share, seed : make a test half.
-    Decoded once into a cache beside the data ($BILP_CACHE or ~/.cache/bilp for folders), found again by content.
+    Decoded once into a cache beside the data ($BILP_CACHE or ~/.cache/bilp for folders), found again by content. Images
+    of Tiny ImageNet and ImageNet stay there, see `Stored`; these two are never fetched: a message says how to get them.
     Raises InputError that names the file or the class, and the remedy.
 
     >>> import bilp_core
@@ -120,7 +136,10 @@ def load(
                 f"{given} = {getattr(reading, given)}: {name} has fixed images and halves; this is for folders "
                 f"(a folder of that name is written ./{name})"
             )
-        found = _digits() if name == "digits" else _torchvision(name, data_root(root), download)
+        if DATASETS[name].samples:
+            found = _stored(name, data_root(root), progress)
+        else:
+            found = _digits() if name == "digits" else _torchvision(name, data_root(root), download)
     else:
         folder = own_folder(name)
         arrays = cached(cache_home(), *read_folder(folder, reading, NEEDS[need], progress))
@@ -181,6 +200,23 @@ def _digits() -> Splits:
         "classes": [str(c) for c in range(10)], "mean": mean, "std": std,
     }  # fmt: skip
     return _splits(arrays, "digits", flip=False)
+
+
+def _stored(name: str, root: Path, progress: Report | None) -> Splits:
+    """Decoded once, whoever asks first; then opened, and the files it came from may go."""
+    about = DATASETS[name]
+    folder = place(root / CACHE, name)
+    known = large.opened(folder) or large.decode(
+        folder, lambda: imagenet.source(name, root, about.classes, about.samples or (0, 0)), progress
+    )
+
+    def half(split: str) -> ImageData:
+        labels = torch.from_numpy(np.load(folder / f"{split}_labels.npy", allow_pickle=False))
+        names = np.load(folder / f"{split}_names.npy", mmap_mode="r", allow_pickle=False)
+        images, classes = Stored(folder / f"{split}_images.npy"), tuple(known["classes"])
+        return ImageData(images, labels, classes, about.mean, about.std, name, about.flip, named=name, files=names)
+
+    return Splits(half("train"), half("test"))
 
 
 def _torchvision(name: str, root: Path, download: bool) -> Splits:

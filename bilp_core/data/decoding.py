@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from collections.abc import Sequence
@@ -39,12 +40,12 @@ class Picture:
     remark: str = ""
 
 
-def opened(path: Path, size: int | None) -> Picture | str:
-    """The image in a file, or why it cannot be read."""
+def opened(path: Path, size: int | None, content: bytes | None = None) -> Picture | str:
+    """The image in a file, or why it cannot be read. content : of the file, where it is no file of its own."""
     try:
-        if not path.stat().st_size:
+        if not (path.stat().st_size if content is None else len(content)):
             return "the file is empty"
-        with Image.open(path) as image:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
             return _picture(path, image, size)
     except Image.DecompressionBombError:
         return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels"

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .stored import Stored
+
+CHUNK = 1000  # images at a time where all are looked at
 
 
 class Map(Protocol):
@@ -29,14 +32,15 @@ class Map(Protocol):
 class ImageData:
     """Labelled images that live on one device.
 
-    images : uint8 [N, C, H, W]. labels : int64 [N], from 0 to len(classes) - 1.
+    images : uint8 [N, C, H, W], or as many that stay on the disk (`Stored`) until `batch` asks for some.
+    labels : int64 [N], from 0 to len(classes) - 1.
     mean, std : per channel, of pixels / 255; `batch` normalises with them.
     name : what messages call it. named : the data set of ours that it is, empty for anybody's folder: settings that
            belong to a data set go by it, never by a folder's name.
     flip : whether a mirrored image keeps its label (not so for digits).
     files : where each sample came from, [N] paths relative to the folder; None for data sets that have no files.
     whitening, white : where images are ZCA-whitened instead of normalised: the map, and float32 [N, C, H, W] of all
-           images; see `whitening.whitened`.
+           images, None for those on the disk; see `whitening.whitened`.
     Raises InputError where a type or a shape is another.
 
     >>> import torch
@@ -53,7 +57,7 @@ class ImageData:
     [1]
     """
 
-    images: Annotated[Tensor, "uint8 [N, C, H, W]"]
+    images: Annotated[Tensor | Stored, "uint8 [N, C, H, W]"]
     labels: Annotated[Tensor, "int64 [N]"]
     classes: tuple[str, ...]
     mean: tuple[float, ...]
@@ -101,7 +105,8 @@ class ImageData:
         indices = indices.to(self.device)
         white = None if self.white is None else self.white[indices]
         files = None if self.files is None else self.files[indices.cpu().numpy()]
-        return replace(self, images=self.images[indices], labels=self.labels[indices], white=white, files=files)
+        images = self.images.take(indices) if isinstance(self.images, Stored) else self.images[indices]
+        return replace(self, images=images, labels=self.labels[indices], white=white, files=files)
 
     def of_class(self, label: int) -> Annotated[Tensor, "int64 [n]"]:
         """Indices of the samples of one class, int64, ascending."""
@@ -115,7 +120,9 @@ class ImageData:
         """Normalised or whitened float32 images [n, C, H, W]; all of them for None."""
         if self.white is not None:
             return self.white if indices is None else self.white[indices]
-        images = self.images if indices is None else self.images[indices]
+        images = self.images[:] if indices is None else self.images[indices]
+        if self.whitening is not None:
+            return self.whitening.apply(images)
         mean, std = (torch.tensor(v, device=self.device).view(-1, 1, 1) for v in (self.mean, self.std))
         return images.float().div_(255).sub_(mean).div_(std)
 
@@ -178,6 +185,12 @@ def sample_print(data: ImageData) -> str:
 
 def _digest(data: ImageData, beside: str) -> str:
     digest = hashlib.sha256(f"{list(data.images.shape)} {beside}".encode())
-    for tensor in (data.images, data.labels):
-        digest.update(tensor.cpu().contiguous().numpy().data)
+    for values in (data.images, data.labels):
+        feed(digest, values)
     return digest.hexdigest()
+
+
+def feed(digest: "hashlib._Hash", values: Tensor | Stored) -> None:
+    """Update a hash with all values, a part at a time."""
+    for part in values.split(CHUNK):
+        digest.update(part.cpu().contiguous().numpy().data)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .images import ImageData, sample_print
+from .images import CHUNK, ImageData, sample_print
 
 SHOWN = 5  # class names that a message lists
 BELONGING = ("data", "samples", "shape", "classes", "fingerprint")
@@ -31,7 +31,8 @@ def sample_names(data: ImageData) -> np.ndarray:
 
 def sample_prints(data: ImageData) -> np.ndarray:
     """uint32 [N]: a checksum of each sample's pixels, which tells the ones that changed."""
-    return np.array([zlib.crc32(image.tobytes()) for image in data.images.cpu().numpy()], dtype=np.uint32)
+    parts = (part.cpu().numpy() for part in data.images.split(CHUNK))
+    return np.array([zlib.crc32(image.tobytes()) for part in parts for image in part], dtype=np.uint32)
 
 
 def belonging(data: ImageData) -> dict[str, Any]:

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .images import ImageData, Map
+from .images import CHUNK, ImageData, Map, feed
+from .stored import Stored
 
 WHITENINGS = ("none", "absolute", "relative")
 STRENGTH = 0.1  # of both kinds
 LARGEST = 3 * 64 * 64  # values of an image; the matrix has as many rows and columns
-CHUNK = 1000  # images at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +74,11 @@ class Whitening:
         return replace(self, mean=self.mean.to(device), matrix=self.matrix.to(device))
 
 
-def _digest(kind: str, *tensors: Tensor) -> str:
+def _digest(kind: str, *tensors: Tensor | Stored) -> str:
     digest = hashlib.sha256(kind.encode())
     for tensor in tensors:
         digest.update(str(tuple(tensor.shape)).encode())
-        digest.update(tensor.cpu().contiguous().numpy().data)
+        feed(digest, tensor)
     return digest.hexdigest()
 
 
@@ -163,7 +163,8 @@ def whitened(data: ImageData, kind: str) -> ImageData:
 
 
 def with_whitening(data: ImageData, whitening: Map | None) -> ImageData:
-    """`data` whose `batch` gives images whitened so, made once and kept; without any for None.
+    """`data` whose `batch` gives images whitened so, made once and kept; without any for None. Images that stay on the
+    disk are whitened when they are read.
 
     Raises InputError if the whitening is of images of another size.
 
@@ -183,4 +184,5 @@ def with_whitening(data: ImageData, whitening: Map | None) -> ImageData:
             f"a whitening of images with {len(whitening.mean)} values does not fit those of {data.name}, {data.shape}"
         )
     whitening = whitening.to(data.device)
-    return replace(data, whitening=whitening, white=whitening.apply(data.images))
+    white = None if isinstance(data.images, Stored) else whitening.apply(data.images)
+    return replace(data, whitening=whitening, white=white)

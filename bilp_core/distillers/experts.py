@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.images import ImageData
+from ..data.images import ImageData, feed
 from ..errors import InputError
 from ..nets import speed
 from ..nets.ensemble import Ensemble, stacks
@@ -83,9 +83,9 @@ def key(data: ImageData, spec: str, training: Training) -> str:
     digest = hashlib.sha256(json.dumps(about).encode())
     if data.whitening:
         digest.update(data.whitening.identity.encode())
-    for tensor in (data.images, data.labels):
-        digest.update(str(tuple(tensor.shape)).encode())
-        digest.update(tensor.cpu().contiguous().numpy().data)
+    for values in (data.images, data.labels):
+        digest.update(str(tuple(values.shape)).encode())
+        feed(digest, values)
     return digest.hexdigest()[:16]
 
 

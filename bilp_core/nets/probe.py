@@ -53,6 +53,7 @@ PROBES: dict[str, Probe] = {
     "svhn": Probe(trials=50, epochs=100, lr=1e-3, batch=512),
     "tiny-imagenet": Probe(trials=50, epochs=100, lr=5e-3, batch=512),
     "imagenet-64": Probe(trials=30, epochs=20, lr=3e-3, batch=256),
+    "imagenet-64-resized": Probe(trials=30, epochs=20, lr=3e-3, batch=256),
     "kinetics-400": Probe(trials=10, epochs=20, lr=1e-2, batch=128),
     "digits": Probe(trials=5, epochs=30, lr=3e-2, batch=64, network="convnet:width=32"),
 }

@@ -1,0 +1,288 @@
+"""Large data sets: decoded once, by several processes, into files that are read where they are needed (`Stored`).
+
+A data set is a folder. Of each half, train and test, it holds `<half>_images.npy` (uint8 [N, C, H, W], sorted by
+class), `_labels.npy` (int64 [N]), `_names.npy` (text [N]: where each came from) and `_prints.npy` (uint32 [N]: CRC-32
+of each image). `about.json` comes last, when every image has been read back and agrees with its print; until then
+`<half>_done` has a byte for each block of images that is written, so that a stopped decoding goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+
+from ..engines import InlineEngine, LocalEngine
+from ..errors import InputError
+from ..utils.files import atomic, key
+from ..utils.progress import Report
+from .stored import layout, runs
+
+FORMAT = 1
+HALVES = ("train", "test")
+BLOCK = 512  # images that are done together
+FEW = 4096  # images for which no processes are started
+SHOWN = 5  # unreadable files that a message names
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Part(Protocol):
+    """Images that one job reads, in blocks of BLOCK. rows : int64, where each of them goes in its half."""
+
+    @property
+    def rows(self) -> np.ndarray: ...
+
+    def read(self, blocks: Sequence[int]) -> Iterator[tuple[int, np.ndarray | dict[str, str]]]:
+        """Some of the blocks: the number of each, with uint8 [n, C, H, W], or with the files that cannot be read and
+        why. Raises InputError where all of the part is damaged."""
+
+
+@dataclass(frozen=True)
+class Half:
+    """labels : int64 [N], ascending. names : [N] texts. parts : cover all N."""
+
+    labels: np.ndarray
+    names: np.ndarray
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be decoded. about : JSON values that stand for the source and how it is read."""
+
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    train: Half
+    test: Half
+    about: Mapping[str, Any]
+
+
+def opened(folder: Path) -> dict[str, Any] | None:
+    """What about.json says of a data set that is complete; None where there is none.
+
+    Raises InputError for one of another version, and where a file is missing or has another size.
+    """
+    try:
+        about = json.loads((folder / "about.json").read_text())
+        shapes = {half: tuple(about["shapes"][f"{half}_images"]) for half in HALVES}
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{folder / 'about.json'} is damaged; {remedy(folder)}") from None
+    if about.get("format") != FORMAT:
+        raise InputError(
+            f"{folder} is of format {about.get('format')!r}, this version reads {FORMAT}; {remedy(folder)}"
+        )
+    for half, shape in shapes.items():
+        for name, wanted in {"images": shape, "labels": shape[:1], "names": shape[:1], "prints": shape[:1]}.items():
+            try:
+                found = layout(folder / f"{half}_{name}.npy")[0]
+            except InputError as error:
+                raise InputError(f"{error}; {remedy(folder)}") from None
+            if found != wanted:
+                raise InputError(f"{half}_{name}.npy is {list(found)}, not {list(wanted)}; {remedy(folder)}")
+    return about
+
+
+def remedy(folder: Path) -> str:
+    return f"remove the folder {folder}, and the next run decodes the data again"
+
+
+def damaged(folder: Path, half: str, progress: Report | None = None) -> np.ndarray:
+    """int64 : the images of a half that are not what was written; all of them are read."""
+    images, prints = (np.load(folder / f"{half}_{name}.npy", mmap_mode="r") for name in ("images", "prints"))
+    size, bad = images[:1].nbytes, []
+    with (folder / f"{half}_images.npy").open("rb") as file:
+        file.seek(images.offset)
+        for index, wanted in enumerate(prints.tolist()):
+            if zlib.crc32(file.read(size)) != wanted:
+                bad.append(index)
+            if progress and index % 20000 == 0:
+                progress(index, len(prints), f"checking the {half} half")
+    return np.array(bad, np.int64)
+
+
+def decode(
+    folder: Path, source: Callable[[], Source], progress: Report | None = None, slots: int | None = None
+) -> dict[str, Any]:
+    """Decode into `folder` what is not there yet; what its about.json then says. Others that want the same wait.
+
+    source : called only if something is to be done. slots : processes, by default one a core.
+    Raises InputError for files that cannot be read, and for a disk without the room; what is done stays.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        if about := opened(folder):
+            return about
+        found = source()
+        halves = {"train": found.train, "test": found.test}
+        _prepare(folder, found, halves)
+        try:
+            _fill(folder, halves, progress, slots or os.cpu_count() or 1)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            done, total = _count(folder, halves)
+            raise InputError(
+                f"the disk of {folder} is full: {done:,} of {total:,} images are decoded and stay; make room, and run "
+                "it again"
+            ) from None
+        _check(folder, halves, progress)
+        about = {
+            "format": FORMAT,
+            "classes": list(found.classes),
+            "shapes": {f"{half}_images": [len(own.labels), *found.shape] for half, own in halves.items()},
+            "source": dict(found.about),
+        }
+        with atomic(folder / "about.json") as path:
+            path.write_text(json.dumps(about))
+        for name in ("plan", *(f"{half}_done" for half in HALVES)):
+            (folder / name).unlink()
+        return about
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time; the lock goes with the process that holds it."""
+    with (folder / "lock").open("w") as file:
+        with contextlib.suppress(OSError):  # some network disks have no locks: then two may write the same
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _prepare(folder: Path, source: Source, halves: Mapping[str, Half]) -> None:
+    """The files at their full size, empty; unless there are those of the same source, begun before."""
+    names = {half: own.names.tolist() for half, own in halves.items()}
+    plan = key({"format": FORMAT, "about": dict(source.about), "shape": source.shape, "block": BLOCK, "names": names})
+    begun = (folder / "plan").read_text() == plan if (folder / "plan").exists() else False
+    size = sum(len(own.labels) for own in halves.values()) * int(np.prod(source.shape))
+    held = sum(file.stat().st_blocks * 512 for file in folder.glob("*_images.npy")) if begun else 0
+    if not begun:
+        for file in folder.glob("*_*"):
+            file.unlink()
+    if (free := shutil.disk_usage(folder).free) < size - held:
+        raise InputError(
+            f"decoding takes {(size - held) / 1e9:.3g} GB of disk in {folder}, where {free / 1e9:.3g} GB are free: "
+            "make room, or name another place with --root or $BILP_DATA"
+        )
+    if begun:
+        return
+    for half, own in halves.items():
+        np.save(folder / f"{half}_labels.npy", own.labels)
+        np.save(folder / f"{half}_names.npy", own.names)
+        for name, kind, shape in (("images", np.uint8, source.shape), ("prints", np.uint32, ())):
+            path, whole = folder / f"{half}_{name}.npy", (len(own.labels), *shape)
+            np.lib.format.open_memmap(path, "w+", kind, whole)  # a hole in the disk, until it is written
+        (folder / f"{half}_done").write_bytes(bytes(sum(map(_blocks, own.parts))))
+    with atomic(folder / "plan") as path:
+        path.write_text(plan)
+
+
+def _blocks(part: Part) -> int:
+    return -(-len(part.rows) // BLOCK)
+
+
+def _fill(folder: Path, halves: Mapping[str, Half], progress: Report | None, slots: int) -> None:
+    jobs = []
+    for half, own in halves.items():
+        first, done = 0, (folder / f"{half}_done").read_bytes()
+        for part in own.parts:
+            if not all(done[first : first + _blocks(part)]):
+                jobs.append((str(folder), half, first, part))
+            first += _blocks(part)
+    few = sum(len(job[3].rows) for job in jobs) <= FEW or len(jobs) < 2
+    bad: dict[str, str] = {}
+    with contextlib.closing(InlineEngine() if few else LocalEngine(min(slots, len(jobs)))) as engine:
+        waiting, running = iter(jobs), set[Future]()
+        while True:
+            running |= {engine.submit(fill, job) for job in islice(waiting, 2 * engine.slots - len(running))}
+            if not running:
+                break
+            finished, running = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+            for job in finished:
+                bad |= job.result()
+            if progress:
+                progress(*_count(folder, halves), "decoding images")
+    if bad:
+        lines = [f"  {file}: {why}" for file, why in list(bad.items())[:SHOWN]]
+        more = [f"  and {len(bad) - SHOWN} more"] * (len(bad) > SHOWN)
+        say = f"files cannot be read ({len(bad)} of them): put sound ones there and run it again; the others are done"
+        raise InputError("\n".join([say, *lines, *more]))
+
+
+def _count(folder: Path, halves: Mapping[str, Half]) -> tuple[int, int]:
+    """Images that are decoded, to a block, and all."""
+    done = sum((folder / f"{half}_done").read_bytes().count(1) for half in halves) * BLOCK
+    total = sum(len(own.labels) for own in halves.values())
+    return min(done, total), total
+
+
+def fill(folder: str, half: str, first: int, part: Part) -> dict[str, str]:
+    """The job of one part: write its blocks that are not done. Returns the files that cannot be read, and why.
+
+    first : the number of its first block in the half.
+    """
+    with contextlib.ExitStack() as stack:
+        images, prints = (
+            (stack.enter_context(path.open("rb+", buffering=0)), layout(path)[2])
+            for path in (Path(folder, f"{half}_{name}.npy") for name in ("images", "prints"))
+        )
+        done = stack.enter_context(Path(folder, f"{half}_done").open("rb+", buffering=0))
+        done.seek(first)
+        flags = done.read(_blocks(part))
+        bad: dict[str, str] = {}
+        try:
+            for number, pixels in part.read([k for k, flag in enumerate(flags) if not flag]):
+                if isinstance(pixels, dict):
+                    bad |= pixels
+                    continue
+                rows = part.rows[number * BLOCK : (number + 1) * BLOCK]
+                _write(*images, rows, pixels)
+                _write(*prints, rows, np.array([zlib.crc32(image.tobytes()) for image in pixels], np.uint32))
+                done.seek(first + number)
+                done.write(b"\1")  # after the images: a block that is done is there
+        except InputError:  # an archive is known to be damaged when all of it has been read
+            done.seek(first)
+            done.write(bytes(len(flags)))
+            raise
+        return bad
+
+
+def _write(file: BinaryIO, start: int, rows: np.ndarray, values: np.ndarray) -> None:
+    size = values[:1].nbytes
+    for place, row, count in runs(rows):
+        file.seek(start + row * size)
+        left = np.ascontiguousarray(values[place : place + count]).reshape(-1).view(np.uint8).data
+        while left:  # a disk that is nearly full takes a part
+            left = left[file.write(left) :]
+
+
+def _check(folder: Path, halves: Mapping[str, Half], progress: Report | None) -> None:
+    """Everything to the disk and read again: what a crash of the machine has lost is found here, and decoded again."""
+    for half, own in halves.items():
+        for name in ("images", "labels", "names", "prints"):
+            with (folder / f"{half}_{name}.npy").open("rb+") as file:
+                os.fsync(file.fileno())
+        if not len(bad := damaged(folder, half, progress)):
+            continue
+        block, first = np.empty(len(own.labels), np.int64), 0
+        for part in own.parts:
+            block[part.rows] = first + np.arange(len(part.rows)) // BLOCK
+            first += _blocks(part)
+        with (folder / f"{half}_done").open("rb+") as file:
+            for number in np.unique(block[bad]).tolist():
+                file.seek(number)
+                file.write(b"\0")
+        raise InputError(f"{len(bad)} images in {folder} are not what was written (a crash?): run it again")

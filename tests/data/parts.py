@@ -1,0 +1,40 @@
+"""A large data set that is made up, slowly: for processes that are killed in the middle of decoding it."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bilp_core.data.large import BLOCK, Half, Source
+
+SHAPE = (3, 2, 2)
+
+
+def image(index: int) -> np.ndarray:
+    return ((np.arange(12) * 7 + index * 13) % 251).astype(np.uint8).reshape(SHAPE)
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A `Part` that notes each block it gives out in a file."""
+
+    rows: np.ndarray
+    log: str
+    seconds: float
+
+    def read(self, blocks):
+        for block in blocks:
+            time.sleep(self.seconds)
+            with Path(self.log).open("a") as file:
+                file.write(f"{self.rows[0]} {block}\n")
+            yield block, np.stack([image(row) for row in self.rows[block * BLOCK : (block + 1) * BLOCK]])
+
+
+def source(log: str, seconds: float = 0.0, count: int = 20 * BLOCK + 17) -> Source:
+    def half(size: int) -> Half:
+        names = np.array([f"made/{index}" for index in range(size)])
+        parts = [Slow(rows, log, seconds) for rows in np.array_split(np.arange(size), 3)]
+        return Half(np.arange(size) * 2 // size, names, parts)
+
+    return Source(("a", "b"), SHAPE, half(count), half(10), {"from": "a formula"})
