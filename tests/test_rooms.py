@@ -29,8 +29,8 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # These may be imported where torch is not needed, or not there yet.
 WITHOUT_TORCH = [
-    "bilp_core", "bilp_core.book", "bilp_core.book.execution", "bilp_core.cli", "bilp_core.engines",
-    "bilp_core.report", "bilp_core.trials",
+    "bilp_core", "bilp_core.book", "bilp_core.book.execution", "bilp_core.cli", "bilp_core.data.large",
+    "bilp_core.data.pictures", "bilp_core.engines", "bilp_core.report", "bilp_core.trials",
 ]  # fmt: skip
 FILES = {
     ".".join(("bilp_core", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in PACKAGE.rglob("*.py")

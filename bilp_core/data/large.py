@@ -28,7 +28,7 @@ from ..engines import InlineEngine, LocalEngine
 from ..errors import InputError
 from ..utils.files import atomic, key
 from ..utils.progress import Report
-from .stored import layout, runs
+from .rows import layout, runs
 
 FORMAT = 1
 HALVES = ("train", "test")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import Annotated
@@ -15,33 +14,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .rows import layout, runs
 
 GPU_SHARE = 0.4  # of a GPU's free memory that images may take to be kept there: a subset of them is a copy
-
-
-def runs(rows: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Neighbours among row numbers, int [n]: where each run begins in `rows`, its first row, and how many they are.
-
-    >>> import numpy as np
-    >>> from bilp_core.data.stored import runs
-    >>> list(runs(np.array([7, 8, 9, 3, 4])))
-    [(0, 7, 3), (3, 3, 2)]
-    """
-    bounds = np.flatnonzero(np.diff(rows, prepend=-2, append=-2) != 1).tolist()
-    for start, stop in pairwise(bounds):
-        yield start, int(rows[start]), stop - start
-
-
-def layout(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape and type of the array in an .npy, and the byte where it begins. InputError for a damaged or short file."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is missing, damaged or too short ({error})") from None
-    whole = array.offset + array.nbytes
-    if path.stat().st_size != whole:
-        raise InputError(f"{path} has {path.stat().st_size:,} bytes where its header says {whole:,}")
-    return array.shape, array.dtype, array.offset
 
 
 class Stored:

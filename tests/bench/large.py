@@ -142,9 +142,8 @@ def use(place: Path) -> list[dict]:
         start = time.perf_counter()
         command = [sys.executable, __file__, "job", str(place), "--job", step]
         with Peak() as peak:
-            seconds, about = (
-                subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")[-2].split(" ", 1)
-            )
+            said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        seconds, about = said.splitlines()[-1].split(" ", 1)
         rows.append(row(step, COUNT, float(seconds), peak.most, about))
         print(rows[-1], f"{time.perf_counter() - start:.0f} s with start", flush=True)
     shutil.rmtree(folder)
