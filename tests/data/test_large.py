@@ -453,8 +453,8 @@ def test_from_scores_to_accuracy(both):
 
     network, found = "convnet:depth=1,width=4", []
     for train, test in both:
-        train, test = (half.subset(torch.arange(0, len(half), 5)) for half in (train, test))
-        scores = score(train, "loss", trials=2, epochs=2, network=network)
+        train, test = (half.subset(torch.arange(0, len(half), 3)) for half in (train, test))
+        scores = score(train, "loss", trials=2, epochs=4, sigma=1.0, batch=32, network=network)
         kept = train.subset(keep(scores, train.labels, ratio=0.5))
         made = [
             distill(make(name, iterations=2, **more), kept, ipc=2, network=network)
