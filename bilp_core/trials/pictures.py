@@ -41,10 +41,11 @@ def pictures(trials: Sequence[Trial], folder: str | Path, store: Store | str | P
         from PIL import Image
         from torchvision.utils import make_grid
 
-        rows = [made.pixels()[made.hard_labels == c][:SHOWN] for c in range(len(made.classes))]
-        least = min(map(len, rows))
-        images = [row[k] for k in range(least) for row in rows]
-        sheet = make_grid(images, nrow=len(rows), padding=1, pad_value=255)
+        columns = [made.pixels()[made.hard_labels == c][:SHOWN] for c in range(len(made.classes))]
+        blank = made.pixels()[0].new_full(made.images.shape[1:], 255)  # learned labels may leave a class without images
+        deepest = max(map(len, columns))
+        images = [column[k] if k < len(column) else blank for k in range(deepest) for column in columns]
+        sheet = make_grid(images, nrow=len(columns), padding=1, pad_value=255)
         with atomic(path) as temporary:
             Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(temporary, "PNG", optimize=True)
         written += 1
