@@ -4,10 +4,11 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError
-from ..utils.files import Unfinished, atomic, check_output
+from ..utils.files import Unfinished, check_output
 from ..utils.progress import Progress
 from . import shown, words
 from .files import load, options_given, reading_of, write_json, write_lines
+from .sets import check_set, finished, judged, method_of, remembered, start_from
 
 
 def data_list(_: argparse.Namespace) -> None:
@@ -127,13 +128,14 @@ def distill(args: argparse.Namespace) -> None:
 
     from .. import distillers
     from ..data.cache import cache_home
+    from ..data.images import sample_print
     from ..evaluation import chance, hardly, taught
     from ..nets.networks import network
     from ..pruning import Adaptive, Representative, load_kept
     from ..trials.provenance import device, provenance
 
-    out = check_output(args.out, ".safetensors")
-    picture = check_output(Path(args.out).with_suffix(".png"))
+    out = check_set(args.out)
+    init = start_from(args.init)
     options = options_given(args.set)
     distillers.make(args.method, **options)  # a misspelt option should not wait for the data
     adaptive = Adaptive(args.adaptive, args.lazy, args.tails, args.effect) if args.adaptive is not None else None
@@ -146,7 +148,7 @@ def distill(args: argparse.Namespace) -> None:
     if represent:
         distillers.check_represent(method, adaptive)
     kept = load_kept(args.keep, train, args.trust_indices) if args.keep else None
-    place = device()
+    place, everyone = device(), {"of": len(train), "data": sample_print(train)[:16]}
     train = distillers.seen(method, train.to(place), args.ipc)
     if kept is not None:
         train = train.subset(kept)
@@ -159,14 +161,11 @@ def distill(args: argparse.Namespace) -> None:
         with Progress(args.method) as bar:
             made = distillers.distill(
                 method, train, args.ipc,
-                network=spec, init=args.init, seed=args.seed, adaptive=adaptive, represent=represent,
+                network=spec, init=init, seed=args.seed, adaptive=adaptive, represent=represent,
                 progress=bar, unfinished=unfinished,
             )  # fmt: skip
-        made = replace(made, meta={**made.meta, "provenance": provenance(place)})
-        made.save(out)
-    with atomic(picture) as path:
-        made.grid().save(path)
-    print(f"{out}: {len(made.images)} images; {picture} shows them, one row a class")
+        made = replace(made, meta={**made.meta, "kept": everyone, "provenance": provenance(place)})
+        finished(made, out, args, train)
     if made.decoder:
         print(f"they are made from {made.numbers} numbers, as many as {made.budget:.2f} images a class have")
     by_chance, share = chance(train), taught(made, train, seed=args.seed)
@@ -180,26 +179,19 @@ def distill(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """The accuracy of the set, and beside it what it is to be compared with."""
-    from .. import distillers, evaluation
+    from .. import evaluation
     from ..synthetic.set import SyntheticSet
     from ..trials.provenance import device, provenance
 
     if args.json and args.json != "-":
         check_output(args.json)
     synthetic = SyntheticSet.load(args.file)
-    own = synthetic.meta.get("method", "dm")
-    assert distillers.METHODS  # whose protocols `evaluation` knows once they are loaded
-    method = evaluation.known(args.method or own)
-    network = args.network or evaluation.judge_of(synthetic)
+    method_of(synthetic, args.method)  # a misspelt one should not wait for the data
     place = device()
     train, test = (evaluation.seen(synthetic, half.to(place)) for half in load(args, need="test"))
-    learned = synthetic.meta.get("lr") if method == own else None
+    method, network, recipe = judged(synthetic, test, args.method, args.network, options_given(args.set))
     if args.fair and not len(train):
         raise InputError("--fair compares with real images: the data have no training half")
-    recipe = evaluation.protocol(
-        method, test, network, ipc=evaluation.stored(synthetic), factor=synthetic.formation.factor, learned_lr=learned,
-        **options_given(args.set),
-    )  # fmt: skip
     words.settings("evaluation", test, {"network": network, "seed": args.seed, **vars(recipe)})
     with Progress("evaluate") as bar:
         found = evaluation.evaluate(
@@ -227,6 +219,7 @@ def evaluate(args: argparse.Namespace) -> None:
         "seed": args.seed,
         **provenance(place),
     }
+    remembered(args, synthetic, report, method)
     if args.json:
         write_json(report, args.json)
     if args.json != "-":

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import __version__
-from ..utils.options import parse
-from . import book, cache, comparing, library, records
+from . import book, cache, comparing, exchange, library, records
+from .arguments import Parser, add_reading, number, seed_of
+from .set_usage import set_usage
 
 PRINT = (
     library.data_list,
@@ -15,78 +16,33 @@ PRINT = (
     comparing.compare,
     cache.show,
     records.show,
+    exchange.show,
+    exchange.layouts,
 )  # commands that do nothing else
 
 
-def _add_reading(made: argparse.ArgumentParser) -> None:
-    """How DATA is read."""
-    made.add_argument("--root", metavar="DIR", help="where named data sets lie ($BILP_DATA, else data/)")
-    made.add_argument("--size", type=_number(int), metavar="PIXELS", help="bring a folder's images to this size")
-    made.add_argument(
-        "--depth", type=_number(int), metavar="BITS",
-        help="8, 10, 12 or 16: of deep images (as they declare, else the fewest that hold all values)",
-    )  # fmt: skip
-    made.add_argument("--no-flip", action="store_true", help="a mirrored image means something else: never mirror")
-    made.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
-    made.add_argument("--recursive", action="store_true", help="take images in sub-folders of a class, too")
-    made.add_argument(
-        "--test-share", type=_number(float), default=0.0, metavar="SHARE",
-        help="make a test half of so large a share of each class, where there is none",
-    )  # fmt: skip
-    made.add_argument("--split-seed", type=_seed, default=0, metavar="SEED", help="which share that is (0)")
-
-
-class _Once(argparse.Action):
-    """Stores a value, and refuses a second one."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:  # noqa: ARG002
-        given = namespace.__dict__.setdefault("given", set())
-        if self.dest in given:
-            raise argparse.ArgumentError(self, "given twice")
-        given.add(self.dest)
-        setattr(namespace, self.dest, values)
-
-
-class _Parser(argparse.ArgumentParser):
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(allow_abbrev=False, **settings)
-        self.register("action", None, _Once)
-
-
-def _number(kind: type) -> Callable[[str], Any]:
-    """For argparse: a number by the rule of `utils.options`."""
-
-    def read(text: str) -> Any:
-        try:
-            return parse(text, kind)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return read
-
-
 def parser() -> argparse.ArgumentParser:
-    common = _Parser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="where to compute")
     common.add_argument("--debug", action="store_true", help="show where an error came from")
 
-    source = _Parser(add_help=False)
+    source = Parser(add_help=False)
     source.add_argument("data", metavar="DATA", help="a name (`bilp data list`) or a folder of images")
-    _add_reading(source)
+    add_reading(source)
 
-    seed = _Parser(add_help=False)
-    seed.add_argument("--seed", type=_seed, default=0, help="all randomness follows from it (0)")
+    seed = Parser(add_help=False)
+    seed.add_argument("--seed", type=seed_of, default=0, help="all randomness follows from it (0)")
 
-    options = _Parser(add_help=False)
+    options = Parser(add_help=False)
     options.add_argument(
         "--set", nargs="+", action="append", metavar="NAME=VALUE", help="change options, such as epochs=10"
     )
 
-    made = _Parser(prog="bilp", description="Prune real data before and during dataset distillation, and distil it.")
+    made = Parser(prog="bilp", description="Prune real data before and during dataset distillation, and distil it.")
     made.add_argument("--version", action="version", version=f"bilp {__version__}")
     commands = made.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Any, about: str, *parents: _Parser, into: Any = None) -> Any:
+    def command(name: str, run: Any, about: str, *parents: Parser, into: Any = None) -> Any:
         sub = (into or commands).add_parser(name, help=about, description=about, parents=[*parents, common])
         sub.set_defaults(run=run, prints=run in PRINT)
         return sub
@@ -102,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command("score", library.score, "score every training sample: larger = harder", source, seed, options)
     sub.add_argument("--indicator", default="loss", metavar="NAME", help="see `bilp methods` (loss)")
     sub.add_argument(
-        "--until", type=_number(float), metavar="R",
+        "--until", type=number(float), metavar="R",
         help="stop as soon as two halves of the trials rank the samples of a class alike: Spearman's correlation at "
         "least R, such as 0.95; --set trials=N is then the most there are to be",
     )  # fmt: skip
@@ -110,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("prune", library.prune, "choose the samples to keep, class by class", source, seed)
     sub.add_argument("--scores", metavar="FILE.npz", help="what `bilp score` wrote")
-    sub.add_argument("--ratio", type=_number(float), required=True, help="share of each class to remove, in [0, 1)")
+    sub.add_argument("--ratio", type=number(float), required=True, help="share of each class to remove, in [0, 1)")
     sub.add_argument("--drop", default="largest", choices=["largest", "smallest", "random"], help="what goes (largest)")
     sub.add_argument("--out", required=True, metavar="FILE.npy", help="indices that stay, int64, and of which data")
     sub.add_argument("--list", metavar="FILE", help="write the file names that stay, one a line")
@@ -121,9 +77,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("first", metavar="A", help="scores: .npz of `bilp score`, .npy, or .json, a list (a list a class)")
     sub.add_argument("second", metavar="B", help="scores of the same samples in the same order")
     sub.add_argument("--data", metavar="DATA", help="whose samples these are, where no file says their classes")
-    _add_reading(sub)
+    add_reading(sub)
     sub.add_argument(
-        "--shares", nargs="+", type=_number(float), default=[0.01, 0.1, 0.4], metavar="SHARE",
+        "--shares", nargs="+", type=number(float), default=[0.01, 0.1, 0.4], metavar="SHARE",
         help="kept of each class, to see how much both keep (0.01 0.1 0.4)",
     )  # fmt: skip
     sub.add_argument(
@@ -135,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("distill", library.distill, "distil the training images into a few", source, seed, options)
     sub.add_argument("--method", default="dc", metavar="NAME", help="see `bilp methods` (dc)")
-    sub.add_argument("--ipc", type=_number(int), default=1, help="synthetic images per class (1)")
+    sub.add_argument("--ipc", type=number(int), default=1, help="synthetic images per class (1)")
     sub.add_argument("--keep", metavar="FILE.npy", help="use these samples only (`bilp prune`)")
     sub.add_argument(
         "--trust-indices", action="store_true",
@@ -143,12 +99,12 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub.add_argument(
         "--adaptive",
-        type=_number(float),
+        type=number(float),
         metavar="RATE",
         help="prune every real batch too, by ITE: the share to drop, in (0, 1)",
     )
     sub.add_argument(
-        "--lazy", type=_number(int), default=10, metavar="STEPS", help="steps of a class one decision serves (10)"
+        "--lazy", type=number(int), default=10, metavar="STEPS", help="steps of a class one decision serves (10)"
     )
     sub.add_argument("--tails", default="both", help="which ITE go: both, largest or smallest (both)")
     sub.add_argument(
@@ -159,23 +115,27 @@ def parser() -> argparse.ArgumentParser:
         help="real batches: random, or represent, those next to the centres of clusters (random)",
     )  # fmt: skip
     sub.add_argument(
-        "--interval", type=_number(int), default=10, metavar="STEPS", help="steps of a class one clustering serves (10)"
+        "--interval", type=number(int), default=10, metavar="STEPS", help="steps of a class one clustering serves (10)"
     )
-    sub.add_argument("--init", metavar="NAME", help="noise, real or herd; idc: mix, random or noise (the method's own)")
+    sub.add_argument(
+        "--init",
+        metavar="NAME",
+        help="noise, real or herd; idc: mix, random or noise (the method's own); or a set's file",
+    )
     sub.add_argument(
         "--network", metavar="SPEC", help="e.g. convnet:depth=2,width=32 (a convnet that suits the size of the images)"
     )
     sub.add_argument(
-        "--out", required=True, metavar="FILE.safetensors", help="the synthetic set; a PNG is written beside it"
+        "--out", required=True, metavar="FILE.safetensors", help="the synthetic set; picture and card go beside it"
     )
 
     sub = command("evaluate", library.evaluate, "train fresh networks on a synthetic set and test them", seed, options)
     sub.add_argument("file", metavar="FILE.safetensors")
     sub.add_argument("data", metavar="DATA", help="a name (`bilp data list`) or a folder of images")
-    _add_reading(sub)
+    add_reading(sub)
     sub.add_argument("--network", metavar="SPEC", help="network to train (the one it was distilled with)")
     sub.add_argument("--method", metavar="NAME", help="whose protocol (the one it was distilled with)")
-    sub.add_argument("--repeats", type=_number(int), default=5, help="networks to train (5)")
+    sub.add_argument("--repeats", type=number(int), default=5, help="networks to train (5)")
     sub.add_argument("--full", action="store_true", help="train a network on all real images, too, to compare with")
     sub.add_argument(
         "--fair", action="store_true", help="also without its labels and without augmentation: HLR, IOR, LRS, ARS"
@@ -183,7 +143,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--no-real", action="store_true", help="do not train on random real images to compare with")
     sub.add_argument("--json", metavar="FILE", help="write mean, std, accuracies, … (- for standard output)")
 
-    preset = _Parser(add_help=False)
+    set_usage(command, seed)
+
+    preset = Parser(add_help=False)
     preset.add_argument("--preset", default="quick", metavar="NAME", help="quick or paper (quick)")
     preset.add_argument("--engine", metavar="NAME", help="where trials run: local, ray or inline ($BILP_ENGINE; local)")
     sub = command("run", book.run, "execute one chapter of the book and render it", preset)
@@ -241,9 +203,3 @@ def _measure(kind: str) -> Callable[[str], float]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return read
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number in 0..{2**31 - 1}")
-    return int(text)

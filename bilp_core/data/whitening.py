@@ -6,6 +6,7 @@ A kind is chosen by name, `WHITENINGS`:
     absolute   0.1 is added to the eigenvalues of the covariance (over N - 1) of pixels in [0, 1]: MTT, by kornia
     relative   a tenth of the mean eigenvalue is added to those of the covariance (over N) of normalised pixels; where
                there are fewer samples than pixels, the directions without variance stay as they are: FRePo
+    channels   as relative, but about the mean of a channel, not of each pixel, and no direction is left out: RFAD
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from ..errors import InputError
 from .images import CHUNK, ImageData, Map, feed
 from .stored import Stored
 
-WHITENINGS = ("none", "absolute", "relative")
-STRENGTH = 0.1  # of both kinds
+WHITENINGS = ("none", "absolute", "relative", "channels")
+STRENGTH = 0.1  # of all kinds
 LARGEST = 3 * 64 * 64  # values of an image; the matrix has as many rows and columns
 
 
@@ -63,8 +64,8 @@ class Whitening:
 
     def apply(self, images: Annotated[Tensor, "uint8 [N, C, H, W]"]) -> Annotated[Tensor, "float32 [N, C, H, W]"]:
         """uint8 images [N, C, H, W] as whitened float32 ones."""
-        parts = [(part.flatten(1).float() / 255 - self.mean) @ self.matrix for part in images.split(CHUNK)]
-        return torch.cat(parts).view(images.shape) if parts else images.float()
+        parts = [of_pixels(self, part.float() / 255) for part in images.split(CHUNK)]
+        return torch.cat(parts) if parts else images.float()
 
     def invert(self, images: Annotated[Tensor, "float32 [N, C, H, W]"]) -> Annotated[Tensor, "float32 [N, C, H, W]"]:
         """Whitened images as pixels, [0, 1] if they are natural; differentiable."""
@@ -72,6 +73,22 @@ class Whitening:
 
     def to(self, device: torch.device | str) -> Whitening:
         return replace(self, mean=self.mean.to(device), matrix=self.matrix.to(device))
+
+
+def of_pixels(
+    whitening: Map, pixels: Annotated[Tensor, "float32 [N, C, H, W]"]
+) -> Annotated[Tensor, "float32 [N, C, H, W]"]:
+    """Pixels, [0, 1] where they are natural, as whitened images; differentiable.
+
+    >>> import torch
+    >>> from bilp_core import load
+    >>> from bilp_core.data import whitening
+    >>> train, _ = load("digits")
+    >>> zca = whitening.fit(train, "absolute")
+    >>> torch.equal(whitening.of_pixels(zca, train.images / 255), zca.apply(train.images))
+    True
+    """
+    return ((pixels.flatten(1) - whitening.mean) @ whitening.matrix).view(pixels.shape)
 
 
 def _digest(kind: str, *tensors: Tensor | Stored) -> str:
@@ -90,7 +107,7 @@ def check(kind: str, shape: tuple[int, ...]) -> None:
     >>> whitening.check("pca", (3, 32, 32))
     Traceback (most recent call last):
         ...
-    bilp_core.errors.InputError: zca = 'pca': must be one of none, absolute, relative
+    bilp_core.errors.InputError: zca = 'pca': must be one of none, absolute, relative, channels
     """
     if kind not in WHITENINGS:
         raise InputError(f"zca = {kind!r}: must be one of {', '.join(WHITENINGS)}")
@@ -103,11 +120,11 @@ def check(kind: str, shape: tuple[int, ...]) -> None:
 
 
 def fit(data: ImageData, kind: str) -> Whitening:
-    """The whitening of the samples of `data`, of the kind 'absolute' or 'relative'; decomposed in float64.
+    """The whitening of the samples of `data`, of a kind other than 'none'; decomposed in float64.
 
     Raises InputError for an unknown kind, images too large, or fewer than two samples.
-    Source: the code of MTT ('absolute', by kornia) and of FRePo ('relative'); how many directions stay as they are
-    there is counted exactly here.
+    Source: the code of MTT ('absolute', by kornia), of FRePo ('relative') and of RFAD ('channels'); how many directions
+    stay as they are in FRePo's is counted exactly here.
 
     >>> import torch
     >>> from bilp_core import load
@@ -127,15 +144,17 @@ def fit(data: ImageData, kind: str) -> Whitening:
     mean = torch.zeros(size, dtype=torch.float64, device=data.device)
     for part in data.images.split(CHUNK):
         mean += part.flatten(1).double().sum(0) / (255 * count)
+    level = mean.view(data.shape[0], -1)
+    if kind == "channels":
+        mean = level.mean(1).repeat_interleave(level.shape[1])
     covariance = torch.zeros(size, size, dtype=torch.float64, device=data.device)
     for part in data.images.split(CHUNK):
         centred = part.flatten(1).double() / 255 - mean
         covariance.addmm_(centred.T, centred)
     covariance /= count - 1 if kind == "absolute" else count
     scale = torch.ones_like(mean)
-    if kind == "relative":  # normalising is part of the matrix, so that the map always starts from pixels
-        level = mean.view(data.shape[0], -1)
-        variance = (covariance.diag().view_as(level) + level**2).mean(1) - level.mean(1) ** 2
+    if kind != "absolute":  # normalising is part of the matrix, so that the map always starts from pixels
+        variance = (covariance.diag().view_as(level) + mean.view_as(level) ** 2).mean(1) - level.mean(1) ** 2
         scale = variance.clamp(min=1e-12).sqrt().repeat_interleave(level.shape[1])
         covariance /= scale[:, None] * scale
     strength = STRENGTH if kind == "absolute" else STRENGTH * covariance.trace() / size

@@ -7,6 +7,7 @@ from .matching import Matching, Separable, check_adaptive, check_represent
 from .method import Distiller
 from .registry import METHODS, make, options_of, suited
 from .run import Run
+from .starting import start_of
 
 __all__ = [
     "METHODS",
@@ -22,5 +23,6 @@ __all__ = [
     "make",
     "options_of",
     "seen",
+    "start_of",
     "suited",
 ]

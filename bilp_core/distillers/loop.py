@@ -13,6 +13,7 @@ import torch
 from ..data.images import ImageData, fingerprint
 from ..data.whitening import whitened
 from ..errors import Diverged, InputError
+from ..evaluation import set_print
 from ..nets.memory import free_memory
 from ..nets.networks import doubts
 from ..pruning.adaptive import Adaptive
@@ -25,6 +26,7 @@ from ..utils.revisions import changed
 from .matching import check_adaptive, check_represent
 from .method import Distiller
 from .run import Run
+from .starting import start_of
 from .state import State
 
 
@@ -66,7 +68,7 @@ def distill(
     ipc: int,
     *,
     network: str | None = None,
-    init: str | None = None,
+    init: str | SyntheticSet | None = None,
     seed: int = 0,
     adaptive: Adaptive | None = None,
     represent: Representative | None = None,
@@ -78,7 +80,8 @@ def distill(
 
     network : a spec; None takes the method's own for the size of the images, for most `default_network`.
     data : where the method whitens and `data` is not whitened yet, that is done with the samples there are.
-    init : where the images start, the method's own default if None; see `inits` and `start` of the method.
+    init : where the images start, the method's own default if None; see `inits` and `start` of the method. Or a
+           finished set, whose images then are the start, see `start_of`.
     adaptive : prune real batches by ITE as well; only for methods and networks that `check_adaptive` lets pass.
     represent : match representative real samples in place of random ones; only where real batches are matched.
     home : folder for what a first stage makes (experts), which later calls reuse; that of the store if None.
@@ -108,29 +111,34 @@ def distill(
     True
     """
     data = seen(method, data, ipc)
-    method, needed, init = method.resolved(data, ipc), method.needs(ipc, init), init or method.default_init
+    method, given, chosen = method.resolved(data, ipc), None, "set"
+    if isinstance(init, SyntheticSet):
+        given, needed = init, 0
+    else:
+        needed, chosen = method.needs(ipc, init), init or method.default_init
     for name, count in zip(data.classes, data.counts().tolist(), strict=True):
         if count < needed:
             raise InputError(
-                f"class {name!r} has {count} samples: init {init!r} with ipc = {ipc} needs {needed}; a smaller ipc, or "
-                "init noise, needs fewer"
+                f"class {name!r} has {count} samples: init {chosen!r} with ipc = {ipc} needs {needed}; a smaller ipc, "
+                "or init noise, needs fewer"
             )
     network = network or method.network(data.shape)
     if doubt := doubts(network, data.shape):
         warnings.warn(doubt, stacklevel=2)
     settings = {
         "method": [method.name, asdict(method)],
-        "start": [ipc, init, seed],
+        "start": [ipc, chosen, seed],
         "network": network,
         "adaptive": asdict(adaptive) if adaptive else None,
         **({"represent": asdict(represent)} if represent else {}),
         "device": data.device.type,
         "data set": [data.named, data.flip],
-        **changed([f"method:{method.name}", f"init:{init}", *(["adaptive"] if adaptive else [])]),
+        **({"given": set_print(given)} if given else {}),
+        **changed([f"method:{method.name}", f"init:{chosen}", *(["adaptive"] if adaptive else [])]),
     }
     kept = State(unfinished, {**settings, "data": fingerprint(data)} if unfinished else {})
     rng = torch.Generator(data.device).manual_seed(seed)
-    start = method.start(data, ipc, init, rng, network)
+    start = start_of(given, method, data, ipc) if given else method.start(data, ipc, chosen, rng, network)
     run = Run(method, data, start, network, rng, adaptive, represent)
     method.check(run.net)
     if adaptive:
@@ -168,7 +176,7 @@ def distill(
         "method": method.name,
         "options": asdict(method),
         "ipc": ipc,
-        "init": init,
+        "init": chosen,
         "network": network,
         "seed": seed,
         "data": data.name,
@@ -177,6 +185,7 @@ def distill(
         "real_samples": len(data),
         "seconds": round(kept.seconds, 3),
         **method.learned(run),
+        **({"continues": {"print": set_print(given), "method": given.meta.get("method", "")}} if given else {}),
     }
     if adaptive:
         meta["adaptive"] = {**asdict(adaptive), "dropped": run.batches.dropped / max(run.batches.seen, 1)}

@@ -1,7 +1,8 @@
 """How good a synthetic set is."""
 
-from .accuracies import Accuracies, evaluate, judge_of, seen
+from .accuracies import Accuracies, check_same, evaluate, judge_of, seen
 from .baselines import Beside, all_real, beside, chance, hardly, random_real, stored, taught
+from .card import card, known_accuracies, remember, set_print
 from .fairness import Fair, fair
 from .protocols import Protocol, known, protocol
 
@@ -12,15 +13,20 @@ __all__ = [
     "Protocol",
     "all_real",
     "beside",
+    "card",
     "chance",
+    "check_same",
     "evaluate",
     "fair",
     "hardly",
     "judge_of",
     "known",
+    "known_accuracies",
     "protocol",
     "random_real",
+    "remember",
     "seen",
+    "set_print",
     "stored",
     "taught",
 ]

@@ -65,7 +65,26 @@ def seen(synthetic: SyntheticSet, data: ImageData) -> ImageData:
     >>> darker = replace(test, mean=(0.1,), std=(0.9,))  # as a folder with other training images has it
     >>> torch.equal(seen(made, darker).batch(), test.batch())
     True
-    >>> seen(made, replace(test, classes=("zero", *test.classes[1:])))
+    """
+    check_same(synthetic, data)
+    flip = data.flip and bool(synthetic.meta.get("flip", True))
+    named = str(synthetic.meta.get("named", data.named))
+    data = replace(data, mean=synthetic.mean, std=synthetic.std, flip=flip, named=named)
+    return whitening.with_whitening(data, synthetic.whitening)
+
+
+def check_same(synthetic: SyntheticSet, data: ImageData) -> None:
+    """Raise InputError where classes, their order, or sizes of the set and the data differ.
+
+    >>> from dataclasses import replace
+    >>> import torch
+    >>> from bilp_core import load
+    >>> from bilp_core.evaluation import check_same
+    >>> from bilp_core.synthetic import initial
+    >>> train, test = load("digits")
+    >>> made = initial(train, ipc=1, init="noise", rng=torch.Generator().manual_seed(0))
+    >>> check_same(made, test)
+    >>> check_same(made, replace(test, classes=("zero", *test.classes[1:])))
     Traceback (most recent call last):
     bilp_core.errors.InputError: class 0 is '0' in the synthetic set and 'zero' in digits: they must be the same classes
     """
@@ -83,10 +102,6 @@ def seen(synthetic: SyntheticSet, data: ImageData) -> ImageData:
                 f"class {label} is {ours!r} in the synthetic set and {theirs!r} in {data.name}: they must be the same "
                 f"classes{order}"
             )
-    flip = data.flip and bool(synthetic.meta.get("flip", True))
-    named = str(synthetic.meta.get("named", data.named))
-    data = replace(data, mean=synthetic.mean, std=synthetic.std, flip=flip, named=named)
-    return whitening.with_whitening(data, synthetic.whitening)
 
 
 def evaluate(

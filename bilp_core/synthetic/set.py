@@ -161,14 +161,16 @@ class SyntheticSet:
             )
         return found
 
+    def natural(self) -> Annotated[Tensor, "float32 [M, C, H, W]"]:
+        """The stored images as pixels, [0, 1] where they are natural; not clipped, so they may go beyond."""
+        if self.whitening:
+            return self.whitening.invert(self.images.detach())
+        mean, std = (torch.tensor(v, device=self.images.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        return self.images.detach() * std + mean
+
     def pixels(self) -> Annotated[Tensor, "uint8 [M, C, H, W]"]:
         """uint8 [M, C, H, W], clipped: natural images for showing, not for training."""
-        if self.whitening:
-            natural = self.whitening.invert(self.images.detach())
-        else:
-            mean, std = (torch.tensor(v, device=self.images.device).view(-1, 1, 1) for v in (self.mean, self.std))
-            natural = self.images.detach() * std + mean
-        return (natural.clamp(0, 1) * 255).round().to(torch.uint8)
+        return (self.natural().clamp(0, 1) * 255).round().to(torch.uint8)
 
     def grid(self, least: int = 48) -> Image.Image:
         """All images, one row a class, magnified (nearest pixel) until each is at least `least` pixels wide; of a class
