@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from . import words
-from .files import load
+from .files import load, options_given
 from .sets import check_set, finished, judged
 
 
@@ -75,7 +75,7 @@ def export(args: argparse.Namespace) -> None:
         raise InputError("--data: accuracies are compared for exports to folder, pt and npz")
     again = imported([args.out], args.to, data.test)
     test = evaluation.seen(synthetic, data.test.to(device()))
-    _, network, recipe = judged(synthetic, test, None, None, {})
+    _, network, recipe = judged(synthetic, test, None, None, options_given(args.set))
     for name, one in (("as it was", synthetic), ("exported", again)):
         with Progress(name) as bar:
             found = evaluation.evaluate(

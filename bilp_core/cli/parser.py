@@ -143,7 +143,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--no-real", action="store_true", help="do not train on random real images to compare with")
     sub.add_argument("--json", metavar="FILE", help="write mean, std, accuracies, … (- for standard output)")
 
-    set_usage(command, seed)
+    set_usage(command, seed, options)
 
     preset = Parser(add_help=False)
     preset.add_argument("--preset", default="quick", metavar="NAME", help="quick or paper (quick)")

@@ -7,7 +7,7 @@ from . import exchange
 from .arguments import Parser, add_reading, number
 
 
-def set_usage(command: Callable[..., Any], seed: Parser) -> None:
+def set_usage(command: Callable[..., Any], seed: Parser, options: Parser) -> None:
     """Sets that come from elsewhere or go there."""
     sub = command(
         "show", exchange.show, "the card of a synthetic set: what it is, how to evaluate it, known accuracies"
@@ -33,7 +33,7 @@ def set_usage(command: Callable[..., Any], seed: Parser) -> None:
     sub.add_argument("--network", metavar="SPEC", help="the network it was made with, which evaluates it")
     sub.add_argument("--classes", nargs="+", metavar="NAME", help="classes in the order of the file's labels")
 
-    sub = command("export", exchange.export, "write a synthetic set for other code, with a README", seed)
+    sub = command("export", exchange.export, "write a synthetic set for other code, with a README", seed, options)
     sub.add_argument("file", metavar="FILE.safetensors")
     sub.add_argument("--to", required=True, metavar="NAME", help="folder (PNG), pt, npz, or another of `bilp layouts`")
     sub.add_argument("--out", required=True, metavar="FOLDER", help="a new folder")

@@ -88,6 +88,8 @@ def test_mtt_whitened_by_the_data(here, data):
     torch.save(noise().requires_grad_(), "images_best.pt")
     torch.save(LABELS, "labels_best.pt")
     files = ["images_best.pt", "labels_best.pt"]
+    with pytest.raises(InputError, match="tells the learning rate .*; nor whether its images are whitened"):
+        imported(files, "mtt", data)
     with pytest.raises(InputError, match="tells the learning rate that was learned with the images: --lr"):
         imported(files, "mtt", data, Told(zca="none"))
     with pytest.raises(InputError, match="tells whether its images are whitened: --zca none, or a kind"):

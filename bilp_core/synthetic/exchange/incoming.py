@@ -66,10 +66,9 @@ def imported(files: Sequence[str | Path], like: str, data: ImageData, told: Told
         "decode": "single",
     }
     known: dict[str, Any] = without_none(fixed) | dict(raw.says) | without_none(vars(told))
-    for name in (*layout.asks, "zca"):
-        if name not in known:
-            asked = ASKED[name].format(kinds=", ".join(whitening.WHITENINGS[1:]))
-            raise InputError(f"{what}: no file of the layout {like} tells {asked}")
+    if missing := [name for name in (*layout.asks, "zca") if name not in known]:
+        asked = "; nor ".join(ASKED[name] for name in missing).format(kinds=", ".join(whitening.WHITENINGS[1:]))
+        raise InputError(f"{what}: no file of the layout {like} tells {asked}")
     for name, allowed in KINDS.items():
         if known[name] not in allowed:
             raise InputError(f"{name} = {known[name]!r}: must be one of {', '.join(allowed)}")
@@ -230,8 +229,8 @@ def describe(made: SyntheticSet, data: ImageData) -> list[str]:
         real = (seen.float() / 255 - mean) / std
     for name, values in (("these images", made.images), (f"{data.name}, seen alike", real)):
         lines.append(
-            f"{name}: from {float(values.min()):.3g} to {float(values.max()):.3g}, mean {float(values.mean()):.3g}, "
-            f"deviation {float(values.std()):.3g}"
+            f"{name}: from {float(values.min()):.2f} to {float(values.max()):.2f}, mean {float(values.mean()):.2f}, "
+            f"deviation {float(values.std()):.2f}"
         )
     if made.formation.factor > 1:
         lines.append(f"each stands for several: factor {made.formation.factor}, {made.formation.decode}")
