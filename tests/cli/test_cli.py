@@ -27,7 +27,20 @@ def test_help_needs_nothing_heavy():
         "assert not {'torch', 'numpy', 'pandas'} & set(sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    for command in ("data", "score", "prune", "compare", "distill", "evaluate", "show", "import", "export", "merge", "run", "book"):
+    for command in (
+        "data",
+        "score",
+        "prune",
+        "compare",
+        "distill",
+        "evaluate",
+        "show",
+        "import",
+        "export",
+        "merge",
+        "run",
+        "book",
+    ):
         assert f"\n    {command} " in shown
 
 

@@ -173,6 +173,8 @@ def test_kip_says_in_its_name_whether_it_is_whitened(here, data):
     np.savez(name, **arrays)
     np.savez(name.replace("nozca", "zca"), **arrays)
     np.savez("mine.npz", **arrays)
+    assert imported([name], "kip", data).mean == data.mean, "a folder's are its own"
+    data = made_of(named="cifar10")
     found = imported([name], "kip", data)
     assert torch.equal(found.images, noise())
     real = data.images.double() / 255

@@ -121,9 +121,11 @@ def seen(named: str, data: ImageData | None) -> Stats | None:  # noqa: ARG001
     return (data.mean, data.std) if data else None
 
 
-def own(named: str, data: ImageData | None) -> Stats | None:  # noqa: ARG001
-    """Mean and deviation of the training images themselves."""
-    return measured(data.images.cpu().numpy()) if data else None
+def own(named: str, data: ImageData | None) -> Stats | None:
+    """Mean and deviation of the training images themselves; those of a folder are that already."""
+    if data is None or named not in DATASETS:
+        return seen(named, data)
+    return measured(data.images[:].cpu().numpy())
 
 
 def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
