@@ -46,10 +46,10 @@ def lenet(shape: Shape) -> nn.Sequential:
     )
 
 
-def alexnet(shape: Shape, norm: str) -> nn.Sequential:
+def alexnet(shape: Shape, norm: str, width: int = 128) -> nn.Sequential:
     """Five convolutions, 2x2 max pooling after the first, the second and the last.
 
-    shape : (C, H, W) of an image. norm : see `layers.NORMS`.
+    shape : (C, H, W) of an image. norm : see `layers.NORMS`. width : of the first; the others are up to twice as wide.
     Source: the reference of DC, DSA and DM.
 
     >>> from bilp_core.nets import network
@@ -57,20 +57,21 @@ def alexnet(shape: Shape, norm: str) -> nn.Sequential:
     >>> sum(p.numel() for p in net.parameters()), net.classifier.in_features
     (1872202, 3072)
     """
-    plan = [(128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True)]
+    middle = 3 * width // 2
+    plan = [(width, 5, True), (middle, 5, True), (2 * width, 3, False), (middle, 3, False), (middle, 3, True)]
     layers: list[nn.Module] = []
     channels, widening = shape[0], first_padding(shape)
-    for width, kernel, pooled in plan:
-        layers.append(nn.Conv2d(channels, width, kernel, padding=kernel // 2 + widening))
-        layers += [*NORMS[norm]((width, 0, 0)), nn.ReLU(), *POOLS["max" if pooled else "none"]()]
-        channels, widening = width, 0
+    for maps, kernel, pooled in plan:
+        layers.append(nn.Conv2d(channels, maps, kernel, padding=kernel // 2 + widening))
+        layers += [*NORMS[norm]((maps, 0, 0)), nn.ReLU(), *POOLS["max" if pooled else "none"]()]
+        channels, widening = maps, 0
     return nn.Sequential(*layers)
 
 
-def vgg11(shape: Shape, norm: str) -> nn.Sequential:
-    """Eight 3x3 convolutions in five stages, each ended by 2x2 max pooling; E = 512.
+def vgg11(shape: Shape, norm: str, width: int = 64) -> nn.Sequential:
+    """Eight 3x3 convolutions in five stages, each ended by 2x2 max pooling; E = 8 widths, 512.
 
-    shape : (C, H, W) of an image. norm : see `layers.NORMS`.
+    shape : (C, H, W) of an image. norm : see `layers.NORMS`. width : of the first stage.
     Source: the reference of DC, DSA and DM.
 
     >>> from bilp_core.nets import network
@@ -80,10 +81,11 @@ def vgg11(shape: Shape, norm: str) -> nn.Sequential:
     """
     layers: list[nn.Module] = []
     channels, widening = shape[0], first_padding(shape)
-    for widths in [(64,), (128,), (256, 256), (512, 512), (512, 512)]:
-        for width in widths:
-            layers.append(nn.Conv2d(channels, width, 3, padding=1 + widening))
-            layers += [*NORMS[norm]((width, 0, 0)), nn.ReLU()]
-            channels, widening = width, 0
+    for times, convolutions in [(1, 1), (2, 1), (4, 2), (8, 2), (8, 2)]:
+        for _ in range(convolutions):
+            maps = times * width
+            layers.append(nn.Conv2d(channels, maps, 3, padding=1 + widening))
+            layers += [*NORMS[norm]((maps, 0, 0)), nn.ReLU()]
+            channels, widening = maps, 0
         layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))

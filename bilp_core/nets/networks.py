@@ -1,6 +1,6 @@
 """The networks of the distillation literature, by name.
 
-A network is asked for with a spec, `name` or `name:option=value,...`; only three take options:
+A network is asked for with a spec, `name` or `name:option=value,...`; these take options:
 
     convnet        depth  1 to 8; default 3, and 4 from 64x64 pixels on
                    width  1 to 1024; default 128
@@ -13,17 +13,21 @@ A network is asked for with a spec, `name` or `name:option=value,...`; only thre
     kernel-convnet depth, width (default 256), pool as convnet has them; 28x28 images are not padded
                    norm   none (default), layer, instance or group
                    stem   none (default) or conv, a convolution and activation before the blocks
-    mlp  lenet  alexnet  alexnet-bn  vgg11  vgg11-bn  resnet18  resnet18-bn  resnet18-bn-ap
+    alexnet  alexnet-bn
+                   width  of the first convolution, 1 to 512; default 128
+    vgg11  vgg11-bn  resnet18  resnet18-bn  resnet18-bn-ap
+                   width  of the first stage, 1 to 256; default 64
+    mlp  lenet
     resnet10  resnet10-bn  resnetap10  resnetap10-bn  densenet-bn  efficientnet-bn
 
 Example: `convnet:depth=4,norm=batch`. Without -bn, vgg11 and the resnets have instance norm, alexnet no norm.
 
-Architectures and parameter counts of convnet and of the first line of names are those of the reference
+Architectures and parameter counts of convnet, mlp, lenet, alexnet, vgg11 and resnet18 are those of the reference
 implementation of DC, DSA and DM (VICO-UoE/DatasetCondensation). They differ from it only where it cannot run:
 vgg11 and resnet18 end in global average pooling, so inputs may exceed 32x32; and the wide first padding, which
 turns a grey 28x28 image into 32x32, is left out at other sizes.
 
-The second line of names has the networks of IDC (Kim et al. 2022, snu-mllab/Efficient-Dataset-Condensation),
+The last line of names has the networks of IDC (Kim et al. 2022, snu-mllab/Efficient-Dataset-Condensation),
 each ended by global average pooling. resnet10 and resnetap10 are as wide as IDC has them on CIFAR up to 32x32
 pixels, and as wide as on its other data beyond. IDC's EfficientNet-B0 is another package's; this one is
 torchvision's, with the same parameters, symmetric padding, PyTorch's default norm settings, and neither dropout
@@ -99,6 +103,8 @@ OPTIONS: dict[str, dict[str, tuple[str, ...] | range]] = {
         "pool": tuple(POOLS),
         "stem": ("none", "conv"),
     },
+    **{name: {"width": range(1, 513)} for name in ("alexnet", "alexnet-bn")},
+    **{name: {"width": range(1, 257)} for name in ("vgg11", "vgg11-bn", "resnet18", "resnet18-bn", "resnet18-bn-ap")},
 }
 
 

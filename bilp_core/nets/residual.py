@@ -53,10 +53,10 @@ def _residual_stages(width: int, blocks: int, norm: str, pooled: bool) -> list[n
     return layers
 
 
-def resnet18(shape: Shape, norm: str, pooled: bool = False) -> nn.Sequential:
-    """Eight residual blocks after a 3x3 stem. E = 512, or the whole last map when `pooled`.
+def resnet18(shape: Shape, norm: str, pooled: bool = False, width: int = 64) -> nn.Sequential:
+    """Eight residual blocks after a 3x3 stem. E = 8 widths, 512, or the whole last map when `pooled`.
 
-    shape : (C, H, W) of an image. norm : see `layers.NORMS`.
+    shape : (C, H, W) of an image. norm : see `layers.NORMS`. width : of the first stage.
     Source: the reference of DC, DSA and DM.
 
     >>> from bilp_core.nets import network
@@ -64,8 +64,8 @@ def resnet18(shape: Shape, norm: str, pooled: bool = False) -> nn.Sequential:
     >>> sum(p.numel() for p in net.parameters()), net.classifier.in_features
     (11173962, 512)
     """
-    stem = [nn.Conv2d(shape[0], 64, 3, padding=1, bias=False), *NORMS[norm]((64, 0, 0)), nn.ReLU()]
-    stages = _residual_stages(64, 2, norm, pooled)
+    stem = [nn.Conv2d(shape[0], width, 3, padding=1, bias=False), *NORMS[norm]((width, 0, 0)), nn.ReLU()]
+    stages = _residual_stages(width, 2, norm, pooled)
     return nn.Sequential(*stem, *stages, *([] if pooled else [nn.AdaptiveAvgPool2d(1)]))
 
 

@@ -49,6 +49,9 @@ SHORTEST = {
         "evaluation": {"epochs": 1}, "evaluations": {}, "repeats": 1,
     },
     "bilp": {"network": NET, "methods": ONCE, "score": SCORE, **JUDGED},
+    "cross-architecture": {
+        "methods": ONCE, "networks": [NET], "network": NET, "larger": {}, "both": {}, "score": SCORE, **JUDGED,
+    },
 }  # fmt: skip
 # What else there may be one of, in place of the above.
 OTHERS = [
@@ -69,6 +72,12 @@ OTHERS = [
     ("rankings", {"mixed": True, "indicators": ["loss", "el2n"], "removed_by": ["el2n", "loss"], "shares": [0.5]}),
     ("ite", {"lazies": [1], "beta": 0.01}),
     ("methods", {"methods": {"dm": {"iterations": 1}, "frepo": {"iterations": 1, "batch": 16}}, "ipcs": {"dm": 2}}),
+    ("cross-architecture", {"methods": {"dm": {"iterations": 1}, "dc": {"iterations": 2}}, "networks": [NET, "mlp"],
+                            "own": {"dc": {"mlp": {"iterations": 1}}}, "seeds": 2, "crossed": ["dm", "dc"]}),
+    ("cross-architecture", {"larger": {"dm": ["mlp"]}, "larger_ipcs": {"dm": 2}, "larger_ratios": {"dm": [1 / 3]},
+                            "both": {"dm": ["mlp"]}, "both_ipcs": [1], "settings": {
+        1: {"alpha": 0.5, "beta": 0.3, "lazy": 1},
+    }}),
     ("bilp", {"ipcs": [2], "settings": {2: {"alpha": 0.0, "beta": 0.3, "lazy": 1}}}),
 ]  # fmt: skip
 CHAPTERS = {chapter.name: chapter for chapter in book.chapters() if chapter.defaults}
@@ -78,7 +87,8 @@ NEEDED = [
     ("ite", "lazies"), ("redundancy", "ipcs"), ("redundancy", "inits"), ("redundancy", "networks"),
     ("redundancy", "criteria"), ("redundancy", "ratios"), ("coresets", "ratios"), ("coresets", "main"),
     ("coresets", "fewer"), ("overfitting", "ratios"), ("bilp", "methods"), ("bilp", "ipcs"),
-    ("methods", "methods"), ("methods", "criteria"),
+    ("methods", "methods"), ("methods", "criteria"), ("cross-architecture", "crossed"),
+    ("cross-architecture", "networks"), ("cross-architecture", "ratios"),
     ("rankings", "shares"), ("rankings", "indicators"), ("rankings", "removed_by"), ("rankings", "removals"),
 ]  # fmt: skip
 
@@ -164,6 +174,10 @@ def test_an_empty_list_is_refused_by_name_before_anything_runs(chapter, name, mo
         ("rankings", {"flips": 1.0}, "flips = 1.0 of rankings: shares are above 0 and below 1"),
         ("bilp", {"ipcs": [1, 10]}, "settings = .*: must have alpha, beta and lazy for IPC 10"),
         ("bilp", {"size": 16}, "size = 16: digits has"),
+        ("cross-architecture", {"crossed": ["dc"]}, "methods = .*: must have dc"),
+        ("cross-architecture", {"larger": {"dm": []}, "larger_ipcs": {}}, "larger_ipcs and larger_ratios: .* for dm"),
+        ("cross-architecture", {"both": {"dm": []}, "both_ipcs": [2]}, "must have alpha, beta and lazy for IPC 2"),
+        ("cross-architecture", {"networks": ["vgg11"]}, "'vgg11' needs images of at least .* pixels, got 8x8"),
     ],
 )
 def test_what_a_chapter_cannot_do_is_said_before_anything_runs(chapter, values, said, monkeypatch):

@@ -73,6 +73,19 @@ def test_parameters_match_the_reference(spec: str) -> None:
     assert tuple(count(network(spec, *setting)) for setting in settings) == PARAMETERS[spec]
 
 
+@pytest.mark.parametrize(
+    ("spec", "width"),
+    [("alexnet", 128), ("alexnet-bn", 128), ("vgg11", 64), ("vgg11-bn", 64), ("resnet18", 64), ("resnet18-bn-ap", 64)],
+)
+def test_a_width_narrows_every_map_in_proportion(spec: str, width: int) -> None:
+    whole, default = network(f"{spec}:width={width}", (3, 32, 32), 10), network(spec, (3, 32, 32), 10)
+    assert [p.shape for p in whole.parameters()] == [p.shape for p in default.parameters()]
+    quarter = network(f"{spec}:width={width // 4}", (3, 32, 32), 10)
+    for wide, narrow in zip(default.parameters(), quarter.parameters(), strict=True):
+        ends = [n if n in (3, 10) else n // 4 for n in wide.shape[:2]]  # colours and classes stay as many
+        assert list(narrow.shape) == ends + list(wide.shape[2:])
+
+
 @pytest.mark.parametrize(("spec", "parameters"), CONVNET_PARAMETERS.items())
 def test_convnet_options_match_the_reference(spec: str, parameters: int) -> None:
     assert count(network(spec, (3, 32, 32), 10)) == parameters
