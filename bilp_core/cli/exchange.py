@@ -85,11 +85,14 @@ def export(args: argparse.Namespace) -> None:
 
 
 def merge(args: argparse.Namespace) -> None:
-    """Sets of different classes as one."""
+    """Sets of different classes as one; all parts of one distillation, if they are parts."""
+    from ..distillers import joined
     from ..synthetic import SyntheticSet, merged
 
     out = check_set(args.out)
-    made = merged({path: SyntheticSet.load(path) for path in args.files}, args.classes)
+    sets = {path: SyntheticSet.load(path) for path in args.files}
+    parts = not args.classes and all("part" in one.meta for one in sets.values())
+    made = joined(list(sets.values())) if parts else merged(sets, args.classes)
     print(f"classes: {', '.join(made.classes)}")
     finished(made, out, args, None)
 

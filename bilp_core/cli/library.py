@@ -140,6 +140,7 @@ def distill(args: argparse.Namespace) -> None:
     distillers.make(args.method, **options)  # a misspelt option should not wait for the data
     adaptive = Adaptive(args.adaptive, args.lazy, args.tails, args.effect) if args.adaptive is not None else None
     represent = Representative(args.interval) if args.batch == "represent" else None
+    part = distillers.Part.read(args.part) if args.part else None
     train = load(args, need="train").train
     method = distillers.make(args.method, **{**distillers.suited(args.method, train), **options})
     spec = args.network or method.network(train.shape)
@@ -162,8 +163,10 @@ def distill(args: argparse.Namespace) -> None:
             made = distillers.distill(
                 method, train, args.ipc,
                 network=spec, init=init, seed=args.seed, adaptive=adaptive, represent=represent,
-                progress=bar, unfinished=unfinished,
+                progress=bar, unfinished=unfinished, part=part,
             )  # fmt: skip
+        if part:
+            train = distillers.only(train, part.classes(train.num_classes))
         made = replace(made, meta={**made.meta, "kept": everyone, "provenance": provenance(place)})
         finished(made, out, args, train)
     if made.decoder:

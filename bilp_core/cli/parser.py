@@ -123,6 +123,9 @@ def parser() -> argparse.ArgumentParser:
         help="noise, real or herd; idc: mix, random or noise (the method's own); or a set's file",
     )
     sub.add_argument(
+        "--part", metavar="K/N", help="part K of N of the classes, for `bilp merge` (dm, dc, dsa, idc, idm, cafe)"
+    )
+    sub.add_argument(
         "--network", metavar="SPEC", help="e.g. convnet:depth=2,width=32 (a convnet that suits the size of the images)"
     )
     sub.add_argument(

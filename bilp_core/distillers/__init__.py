@@ -5,6 +5,7 @@ from .batches import ClassBatches
 from .loop import distill, seen
 from .matching import Matching, Separable, check_adaptive, check_represent
 from .method import Distiller
+from .parts import Part, joined, only
 from .registry import METHODS, make, options_of, suited
 from .run import Run
 from .starting import start_of
@@ -15,12 +16,15 @@ __all__ = [
     "Distiller",
     "Diverged",
     "Matching",
+    "Part",
     "Run",
     "Separable",
     "check_adaptive",
     "check_represent",
     "distill",
+    "joined",
     "make",
+    "only",
     "options_of",
     "seen",
     "start_of",

@@ -84,6 +84,7 @@ class CAFE(Matching):
     """
 
     name: ClassVar[str] = "cafe"
+    parts: ClassVar[str] = "task"
     summary: ClassVar[str] = "aligned features of every block, discrimination by class means, dynamic loops"
     judged_like: ClassVar[str] = "dc"
     small: ClassVar[Mapping[str, Any]] = {"iterations": 20, "batch": 64, "most": 10}

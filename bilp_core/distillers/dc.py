@@ -88,6 +88,7 @@ class DC(GradientMatching):
     name: ClassVar[str] = "dc"
     summary: ClassVar[str] = "gradient matching"
     freezes_batchnorm: ClassVar[bool] = True
+    parts: ClassVar[str] = "task"
     turns: ClassVar[str] = "outer"
     small: ClassVar[Mapping[str, Any]] = {"iterations": 200, "batch": 64}
 

@@ -97,6 +97,7 @@ class IDC(GradientMatching):
     """
 
     name: ClassVar[str] = "idc"
+    parts: ClassVar[str] = "task"
     summary: ClassVar[str] = "gradient matching with multi-formation, under networks trained on real data"
     learns: ClassVar[str] = "images, four on the area of one"
     default_init: ClassVar[str] = "mix"

@@ -74,6 +74,7 @@ class IDM(DM):
     """
 
     name: ClassVar[str] = "idm"
+    parts: ClassVar[str] = "task"
     summary: ClassVar[str] = "distribution matching and cross-entropy, under a queue of networks trained on real data"
     learns: ClassVar[str] = "images, four on the area of one"
     default_init: ClassVar[str] = "mix"

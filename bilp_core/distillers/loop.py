@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -25,6 +25,7 @@ from ..utils.progress import Report, patience
 from ..utils.revisions import changed
 from .matching import check_adaptive, check_represent
 from .method import Distiller
+from .parts import Part, check_part, only
 from .run import Run
 from .starting import start_of
 from .state import State
@@ -75,6 +76,7 @@ def distill(
     home: str | Path | None = None,
     progress: Report | None = None,
     unfinished: Unfinished | None = None,
+    part: Part | None = None,
 ) -> SyntheticSet:
     """Distil `data` (already pruned) into `ipc` images a class.
 
@@ -85,6 +87,9 @@ def distill(
     adaptive : prune real batches by ITE as well; only for methods and networks that `check_adaptive` lets pass.
     represent : match representative real samples in place of random ones; only where real batches are matched.
     home : folder for what a first stage makes (experts), which later calls reuse; that of the store if None.
+    part : distil some of the classes, a set of these alone; `joined` makes one of all parts. With DM, which then prunes
+    no batches, the result is that of all classes at once (same seed, same draws); with DC, DSA, IDC, IDM and CAFE
+    networks tell only the classes of the part from each other.
     unfinished : keeps the state once a minute, from which the same call goes on to the same result if it is stopped.
     All randomness follows from `seed`; the same seed on the same machine gives the same set.
     Returns a set of normalised or whitened images, float32 [classes x ipc, C, H, W], sorted by class.
@@ -116,6 +121,12 @@ def distill(
         given, needed = init, 0
     else:
         needed, chosen = method.needs(ipc, init), init or method.default_init
+    every_class, own = data.classes, None
+    if part:
+        check_part(method, network or method.network(data.shape), data, adaptive or represent)
+        own = part.classes(data.num_classes)
+        if method.parts == "task":
+            data, own = only(data, own), None
     for name, count in zip(data.classes, data.counts().tolist(), strict=True):
         if count < needed:
             raise InputError(
@@ -131,6 +142,7 @@ def distill(
         "network": network,
         "adaptive": asdict(adaptive) if adaptive else None,
         **({"represent": asdict(represent)} if represent else {}),
+        **({"part": part.about(every_class)} if part else {}),
         "device": data.device.type,
         "data set": [data.named, data.flip],
         **({"given": set_print(given)} if given else {}),
@@ -139,7 +151,7 @@ def distill(
     kept = State(unfinished, {**settings, "data": fingerprint(data)} if unfinished else {})
     rng = torch.Generator(data.device).manual_seed(seed)
     start = start_of(given, method, data, ipc) if given else method.start(data, ipc, chosen, rng, network)
-    run = Run(method, data, start, network, rng, adaptive, represent)
+    run = Run(method, data, start, network, rng, adaptive, represent, own)
     method.check(run.net)
     if adaptive:
         check_adaptive(method, run.net)
@@ -182,7 +194,7 @@ def distill(
         "data": data.name,
         "named": data.named,
         "flip": data.flip,
-        "real_samples": len(data),
+        "real_samples": sum(data.counts()[run.own.start : run.own.stop].tolist()),
         "seconds": round(kept.seconds, 3),
         **method.learned(run),
         **({"continues": {"print": set_print(given), "method": given.meta.get("method", "")}} if given else {}),
@@ -191,7 +203,11 @@ def distill(
         meta["adaptive"] = {**asdict(adaptive), "dropped": run.batches.dropped / max(run.batches.seen, 1)}
     if represent:
         meta["represent"] = asdict(represent)
+    if part:
+        meta["part"] = part.about(every_class)
     made = method.result(run, meta)
+    if own:
+        made = replace(made, labels=made.labels - own.start, classes=made.classes[own.start : own.stop])
     for doubt in made.doubts():
         warnings.warn(doubt, stacklevel=2)
     return made

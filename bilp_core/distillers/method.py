@@ -109,6 +109,7 @@ class Distiller(ABC):
     inits: ClassVar[tuple[str, ...]] = INITS
     small: ClassVar[Mapping[str, Any]] = {}  # options for small data that no paper has settings for, see `suited`
     tiny: ClassVar[Mapping[str, Any]] = {}  # and over those for images under 16x16 pixels
+    parts: ClassVar[str] = ""  # of some of the classes: 'exact', as of all; 'task', as of data with no others; or not
     turns: ClassVar[str] = ""  # the field that sets `passes`, where there is one
     staged: ClassVar[bool] = False  # whether there is a `first_stage`
     judged_like: ClassVar[str] = "dsa"  # the method whose evaluation protocol is its own: dc, dsa, idc, frepo, ...

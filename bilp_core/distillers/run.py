@@ -30,6 +30,7 @@ class Run:
 
     method, data : with every setting filled in (`resolved`); as the method sees them (`seen`).
     start : the synthetic set before the first round. spec : the network. rng : on the data's device.
+    own : the classes whose images are distilled, all if None; see `Part`.
     Of it a method uses images, float32 [classes x ipc, C, H, W] with their gradient, labels, net, batches, data,
     optimizer, rng and host (for draws on the host), state and stage (its own).
 
@@ -58,12 +59,15 @@ class Run:
         rng: Generator,
         adaptive: Adaptive | None = None,
         represent: Representative | None = None,
+        own: range | None = None,
     ) -> None:
         self.method, self.data, self.start, self.rng = method, data, start, rng
         self.stage: Any = None  # what the method's `first_stage` gave
         self.ipc = len(start.images) // data.num_classes
-        self.images = start.images.clone().requires_grad_()
-        self.labels = start.labels
+        self.own = own or range(data.num_classes)
+        here = slice(self.own.start * self.ipc, self.own.stop * self.ipc) if own else slice(None)
+        self.images = start.images[here].clone().requires_grad_()
+        self.labels = start.labels[here]
         self.classes = torch.arange(data.num_classes, device=data.device)
         # augmentation is drawn on the host, so that a GPU need not wait
         self.host = rng if rng.device.type == "cpu" else torch.Generator().manual_seed(rng.initial_seed())
@@ -90,7 +94,8 @@ class Run:
 
     def images_of(self, label: int) -> Tensor:
         """The synthetic images of one class, [ipc, C, H, W]."""
-        return self.images[label * self.ipc : (label + 1) * self.ipc]
+        place = label - self.own.start
+        return self.images[place * self.ipc : (place + 1) * self.ipc]
 
     def features(self, picks: Tensor) -> Tensor:
         """Of real samples, by the present network: [n, E], detached."""
@@ -103,6 +108,11 @@ class Run:
             return batches
         drawn = augment.draw(self.strategy, 1, self.data.shape[1:], self.host)
         return tuple(augment.apply(batch, drawn) for batch in batches)
+
+    def pass_over(self, label: int) -> None:
+        """The draws of a class that is another part's, so that those of ours are as they were with all classes."""
+        self.batches.indices(label)
+        self.siamese()
 
     def augmented(self, images: Tensor) -> Tensor:
         """One operation for the batch, its parameters drawn for each image: as in training a network."""

@@ -5,10 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bilp_core.cli.main import main
 from bilp_core.data import load
+from bilp_core.synthetic import SyntheticSet
 
 SMALL = ["--network", "convnet:depth=1,width=4"]
 
@@ -82,6 +84,20 @@ def test_score_prune_distill_evaluate(here, capsys):
     assert "LRS 0." in capsys.readouterr().out
     scores = json.loads((here / "r.json").read_text())["fair"]
     assert scores["hlr"] == pytest.approx(scores["real"]["mean"] - scores["hard"]["mean"])
+
+
+def test_distill_in_parts_and_merge(here, capsys):
+    wanted = ["distill", "digits", "--method", "dm", "--set", "iterations=2", *SMALL]
+    for number in (1, 2):
+        assert main([*wanted, "--part", f"{number}/2", "--out", f"{number}.safetensors"]) == 0
+    assert main(["merge", "2.safetensors", "1.safetensors", "--out", "both.safetensors"]) == 0
+    assert "both.safetensors: 10 images" in capsys.readouterr().out
+    assert main([*wanted, "--out", "whole.safetensors"]) == 0
+    both, whole = (SyntheticSet.load(f"{name}.safetensors") for name in ("both", "whole"))
+    assert torch.equal(both.images, whole.images)
+    assert main(["merge", "1.safetensors", "--out", "both.safetensors"]) == 2
+    assert "part 2 of 2 is missing" in capsys.readouterr().err
+    assert main(["evaluate", "both.safetensors", "digits", "--repeats", "1", "--set", "epochs=1", "--no-real"]) == 0
 
 
 def test_score_until_halves_agree(here, capsys):
