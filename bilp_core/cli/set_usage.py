@@ -42,9 +42,7 @@ def set_usage(command: Callable[..., Any], seed: Parser, options: Parser) -> Non
     add_reading(sub)
     sub.add_argument("--repeats", type=number(int), default=5, help="networks to train for that (5)")
 
-    sub = command(
-        "merge", exchange.merge, "sets of different classes as one, or all parts of one (`distill --part`)"
-    )
+    sub = command("merge", exchange.merge, "sets of different classes as one, or all parts of one (`distill --part`)")
     sub.add_argument("files", nargs="+", metavar="FILE.safetensors")
     sub.add_argument("--classes", nargs="+", metavar="NAME", help="their order (as folders have it: 2 before 10)")
     sub.add_argument("--out", required=True, metavar="FILE.safetensors", help="the set; picture and card go beside it")
