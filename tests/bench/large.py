@@ -7,7 +7,8 @@ r"""What large data take: decoding 64x64 JPEGs, and using a map as large as Imag
 process a core. `use` makes a map of 1,281,167 x 3 x 64 x 64, of which only every 50th image is written (the rest is a
 hole, zeros when read), and opens, scores, prunes and distils it, each in a process of its own, with narrow networks:
 what is measured is what the data take. Memory is the most that was resident at a time, of all processes of a job
-together, shared pages counted in each. Rows are added to the file. What was drawn or made stays in the folder, to be removed by hand.
+together, shared pages counted in each. Rows are added to the file. What was drawn or made stays in the folder, to be
+removed by hand.
 """
 
 import argparse
