@@ -50,7 +50,7 @@ def judged(
     method, own = method_of(synthetic, method), method_of(synthetic)
     network = network or evaluation.judge_of(synthetic)
     recipe = evaluation.protocol(
-        method, data, network, ipc=evaluation.stored(synthetic), factor=synthetic.formation.factor,
+        method, data, network, ipc=evaluation.stored(synthetic), factor=evaluation.factor_of(synthetic),
         learned_lr=synthetic.meta.get("lr") if method == own else None, **options,
     )  # fmt: skip
     return method, network, recipe

@@ -1,7 +1,7 @@
 """How good a synthetic set is."""
 
 from .accuracies import Accuracies, check_same, evaluate, judge_of, seen
-from .baselines import Beside, all_real, beside, chance, hardly, random_real, stored, taught
+from .baselines import Beside, all_real, beside, chance, factor_of, hardly, random_real, stored, taught
 from .card import card, known_accuracies, remember, set_print
 from .fairness import Fair, fair
 from .protocols import Protocol, known, protocol
@@ -17,6 +17,7 @@ __all__ = [
     "chance",
     "check_same",
     "evaluate",
+    "factor_of",
     "fair",
     "hardly",
     "judge_of",

@@ -155,7 +155,7 @@ def taught(synthetic: SyntheticSet, data: ImageData, *, seed: int = 0) -> float:
     method = known(str(synthetic.meta.get("method", "dm")))
     recipe = protocol(
         method, data, network,
-        ipc=stored(synthetic), factor=synthetic.formation.factor, learned_lr=synthetic.meta.get("lr"),
+        ipc=stored(synthetic), factor=factor_of(synthetic), learned_lr=synthetic.meta.get("lr"),
     )  # fmt: skip
     samples = samples_of(synthetic, recipe, data.device)
     most = max(50, CHECK_POSITIONS // (len(samples) * data.shape[1] * data.shape[2]))
@@ -245,7 +245,7 @@ def all_real(
 
 def stored(synthetic: SyntheticSet) -> int:
     """Stored images a class; the mean, rounded, where classes differ. Of a parameterised set: the images a class that
-    have as many numbers.
+    have as many numbers. Of a set that was exported decoded: as many as there were.
 
     >>> import torch
     >>> from bilp_core import load
@@ -254,4 +254,19 @@ def stored(synthetic: SyntheticSet) -> int:
     >>> stored(initial(load("digits").train, ipc=2, init="noise", rng=torch.Generator().manual_seed(0)))
     2
     """
-    return max(1, round(synthetic.budget))
+    decoded = synthetic.meta.get("decoded", {})
+    return int(decoded.get("ipc", 0)) or max(1, round(synthetic.budget))
+
+
+def factor_of(synthetic: SyntheticSet) -> int:
+    """The factor of its formation, by which a protocol may go; of a set that was exported decoded, what it was.
+
+    >>> import torch
+    >>> from bilp_core import SyntheticSet
+    >>> from bilp_core.evaluation import factor_of
+    >>> from bilp_core.synthetic import Formation
+    >>> images, labels = torch.zeros(2, 1, 8, 8), torch.tensor([0, 1])
+    >>> factor_of(SyntheticSet(images, labels, ("cat", "dog"), (0.5,), (0.25,), formation=Formation(2)))
+    2
+    """
+    return int(synthetic.meta.get("decoded", {}).get("factor", synthetic.formation.factor))

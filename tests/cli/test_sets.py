@@ -11,7 +11,7 @@ import torch
 from bilp_core.cli.main import main
 from bilp_core.data import load
 from bilp_core.evaluation import baselines
-from bilp_core.synthetic import SyntheticSet, initial
+from bilp_core.synthetic import Formation, SyntheticSet, initial
 
 NET = "convnet:depth=1,width=4"
 FAST = ["--set", "epochs=3", "--repeats", "2", "--no-real"]
@@ -165,6 +165,20 @@ def test_merged_sets_are_evaluated_on_all_classes(here, real, capsys):
     assert accuracies(capsys, "all.safetensors") == accuracies(capsys, "real.safetensors")
     assert main(["merge", "high.safetensors", "high.safetensors", "--out", "x.safetensors"]) == 2
     assert "must be at least 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_decoded_images_are_judged_by_the_protocol_of_the_stored_ones(here, real, capsys, stored):
+    """IDC's has CutMix on digits only where an image stands for itself."""
+    replace(real, formation=Formation(2), meta={**real.meta, "method": "idc"}).save("s.safetensors")
+    said(capsys, "export", "s.safetensors", "--to", "npz", "--out", "out", *["--stored"] * stored)
+    said(capsys, "import", "out", "--like", "npz", "--data", "digits", "--out", "again.safetensors")
+    assert len(SyntheticSet.load("again.safetensors").images) == (20 if stored else 80)
+    for name in ("s", "again"):
+        said(capsys, "evaluate", f"{name}.safetensors", "digits", *FAST, "--json", f"{name}.json")
+    first, second = (json.loads((here / f"{name}.json").read_text()) for name in ("s", "again"))
+    assert first["protocol"] == second["protocol"]
+    assert first["accuracies"] == second["accuracies"]
 
 
 def test_layouts_are_listed(capsys):

@@ -19,7 +19,10 @@ ABOUT = "about.json"
 
 def write_about(written: Written, values: str, folder: Path) -> Path:
     """values : 'pixels', or 'normalised', which is whitened where the set has a whitening."""
-    about = written.synthetic
+    about, meta = written.synthetic, dict(written.synthetic.meta)
+    if not written.stored:  # protocols go by what there was before
+        factor, count = about.formation.factor, len(about.images) / len(about.classes)
+        meta["decoded"] = {"factor": factor, "ipc": max(1, round(count))}
     soft = "hard" if written.labels.ndim == 1 else "targets" if written.labels.min() < 0 else "shares"
     told = {
         "format": FORMAT,
@@ -30,7 +33,7 @@ def write_about(written: Written, values: str, folder: Path) -> Path:
         "std": list(about.std),
         "zca": "own" if about.whitening else "none",
         "formation": asdict(about.formation) if written.stored else {"factor": 1, "decode": "single"},
-        "meta": dict(about.meta),
+        "meta": meta,
     }
     path = folder / ABOUT
     path.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
