@@ -57,13 +57,17 @@ def test_somebody_elses_file_is_read_evaluated_written_and_read_again(here, real
 
 
 def test_the_command_that_a_readme_names_works(here, real, capsys):
-    real.save("s.safetensors")
-    for to in ("pt", "dc", "datm"):
+    folder = replace(real, meta={**real.meta, "named": ""})  # of which nobody knows the numbers
+    for to in ("pt", "dc", "datm", "idc"):
+        folder.save("s.safetensors")
         said(capsys, "export", "s.safetensors", "--to", to, "--out", to)
         line = re.search(r"^bilp (import .*)$", (here / to / "README.md").read_text(), re.M)[1]
         words = line.replace("DATA", "digits").replace("RATE", "0.01").split()
         files = [str(here / to / word) if (here / to / word).exists() else word for word in words]
         assert "names" in said(capsys, *files)
+        again = SyntheticSet.load("s.safetensors")
+        assert again.meta["method"] == "dm"
+        assert torch.allclose(again.images, real.images, atol=1e-6)
 
 
 def test_images_of_other_classes_are_warned_of(here, real, capsys):

@@ -147,6 +147,7 @@ def test_frepo_channels_last_and_whitened(here, data):
     assert torch.equal(found.labels, targets)
     assert found.whitening.identity == whitening.fit(data, "relative").identity
     assert not imported(["step000010.npz"], "frepo", data, Told(zca="none", mean="data")).whitening
+    (here / "checkpoint_5").touch()
     with pytest.raises(InputError, match="a checkpoint of flax is not read"):
         imported(["checkpoint_5"], "frepo", data)
 

@@ -56,6 +56,8 @@ def imported(files: Sequence[str | Path], like: str, data: ImageData, told: Told
     if like not in LAYOUTS:
         raise InputError(f"layout {like!r} is unknown; there are: {', '.join(LAYOUTS)}")
     layout, paths = LAYOUTS[like], [Path(file) for file in files]
+    if absent := [path for path in paths if not path.exists()]:
+        raise InputError(f"{absent[0]}: no such file")
     what = ", ".join(path.name for path in paths)
     raw = layout.read(paths, data, told)
     fixed: dict[str, Any] = {

@@ -27,13 +27,6 @@ def readme(written: Written, to: str, layout: Layout, files: list[Path]) -> str:
         kind += "; to regress on (mean squared error)" if labels.min() < 0 else "; shares, for soft cross-entropy"
         kind += "; written as logits" * (to == "datm")
     lr = f"- Learning rate that was learned with the images: {meta['lr']:.6g}\n" if "lr" in meta else ""
-    ask = [f"--method {meta.get('method', 'dm')}"] if "method" in layout.asks else []
-    if "factor" in layout.asks:
-        ask.append(f"--factor {about.formation.factor if written.stored else 1}")
-    if layout.source and layout.zca is not Layout.zca:
-        ask.append("--zca KIND" if whitened(written, layout) else "--zca none")
-    if "lr" in layout.asks and "lr" not in meta:
-        ask.append("--lr RATE")
     classes = ", ".join(f"{i} {name}" for i, name in enumerate(about.classes[:20]))
     classes += ", ..." * (len(about.classes) > 20)
     where = "." if not layout.source else " ".join(path.name for path in files)
@@ -57,10 +50,28 @@ made with {meta.get("network", "a network that is not known")}. Evaluation: {pro
 The same set in this library:
 
 ```bash
-bilp import {where} --like {to} --data DATA {" ".join([*ask, ""])}--out s.safetensors
+bilp import {where} --like {to} --data DATA {" ".join([*_told(written, to, layout), ""])}--out s.safetensors
 bilp evaluate s.safetensors DATA
 ```
 """
+
+
+def _told(written: Written, to: str, layout: Layout) -> list[str]:
+    """What `bilp import` has to be told, since no file of the layout says it."""
+    about, meta = written.synthetic, written.synthetic.meta
+    if not layout.source:
+        return []
+    told = [f"--method {meta['method']}"] if meta.get("method", to) != to else []
+    if "factor" in layout.asks:
+        told.append(f"--factor {about.formation.factor if written.stored else 1}")
+    if layout.zca is not Layout.zca:
+        told.append("--zca KIND" if whitened(written, layout) else "--zca none")
+    if "lr" in layout.asks and "lr" not in meta:
+        told.append("--lr RATE")
+    if not whitened(written, layout) and not layout.stats(str(meta.get("named", "")), None):
+        mean, std = (" ".join(f"{v:.9g}" for v in values) for values in terms(written, layout))
+        told.append(f"--mean {mean} --std {std}")
+    return told
 
 
 def _code(to: str) -> str:
