@@ -143,7 +143,7 @@ def _made(meta: Mapping[str, Any]) -> dict[str, str]:
     """What the set keeps of how it was made, in words."""
     of, origin, kept = meta.get("imported", {}), meta.get("provenance", {}), meta.get("kept", {})
     real = meta.get("real_samples")
-    share = f", {real / kept['of']:.1%} of {kept['of']}" if real and kept.get("of") else ""
+    share = f", {real / kept['of']:.1%} of {kept['of']}" if real and kept.get("of") and not meta.get("part") else ""
     version = f"bilp {origin.get('versions', {}).get('bilp_core')} {origin.get('commit')}"
     return {
         "Real images": f"{real}{share}" if real else "",
