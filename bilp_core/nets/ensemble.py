@@ -1,6 +1,7 @@
 """K networks of one architecture, trained side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, runtime_checkable
@@ -168,6 +169,26 @@ class Ensemble:
         """
         self._start = deepcopy((self.parameters, self.buffers)) if self.stacked else deepcopy(self.members)
         return [leaf.detach().clone() for leaf in self.leaves()]
+
+    @contextmanager
+    def uncompiled(self) -> Iterator[None]:
+        """Logits as they run without torch.compile, which gives no second derivatives.
+
+        >>> import torch
+        >>> from bilp_core.nets import Ensemble
+        >>> ensemble = Ensemble("convnet:depth=1,width=4", (1, 8, 8), 10, seeds=[0])
+        >>> with ensemble.uncompiled():
+        ...     ensemble.logits(torch.ones(5, 1, 8, 8)).shape
+        torch.Size([1, 5, 10])
+        """
+        if self.stacked:
+            yield
+            return
+        before, self._run = self._run, self._member
+        try:
+            yield
+        finally:
+            self._run = before
 
     def train(self, mode: bool = True) -> None:
         """Training mode (BatchNorm uses the batch), or evaluation mode."""

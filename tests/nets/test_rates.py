@@ -112,3 +112,14 @@ def test_accuracy_is_of_relative_outputs():
 def test_what_does_not_go_together_is_refused(options, message):
     with pytest.raises(InputError, match=message):
         Recipe(epochs=1, lr=0.1, **options)
+
+
+def test_the_largest_rate_needs_second_derivatives_which_compiled_networks_have_not(monkeypatch):
+    plain, found = ensemble(stacked=False), []
+    expected = largest(plain, samples().images, "mse")
+    monkeypatch.setattr(plain, "_run", lambda *_: found.append("compiled"))
+    assert torch.equal(largest(plain, samples().images, "mse"), expected)
+    assert not found
+    with pytest.raises(TypeError):
+        plain.logits(samples().images)
+    assert found, "after it they run compiled again"
