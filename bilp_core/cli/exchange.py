@@ -55,6 +55,8 @@ def export(args: argparse.Namespace) -> None:
     from ..trials.provenance import device
     from ..utils.progress import Progress
 
+    if args.data and args.to not in ("folder", "pt", "npz"):
+        raise InputError("--data: accuracies are compared for exports to folder, pt and npz")
     synthetic = SyntheticSet.load(args.file)
     data = load(args, need="test") if args.data else None
     if data:
@@ -71,8 +73,6 @@ def export(args: argparse.Namespace) -> None:
         if args.to == "folder":
             print("what that costs in accuracy: say --data DATA")
         return
-    if args.to not in ("folder", "pt", "npz"):
-        raise InputError("--data: accuracies are compared for exports to folder, pt and npz")
     again = imported([args.out], args.to, data.test)
     test = evaluation.seen(synthetic, data.test.to(device()))
     _, network, recipe = judged(synthetic, test, None, None, options_given(args.set))

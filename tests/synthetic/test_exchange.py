@@ -245,6 +245,20 @@ def test_pixels_where_normalised_images_are_expected(here, data):
         imported(["res_DC_x_1ipc.pt"], "dc", data, Told(mean="data"))
 
 
+def test_whitened_and_normalised_is_one_too_many(here, data):
+    np.savez("best.npz", images=noise().numpy(), labels=centred(LABELS, 3).numpy())
+    with pytest.raises(InputError, match="images are whitened or normalised, not both"):
+        imported(["best.npz"], "rfad", data, Told(mean="data"))
+
+
+def test_a_report_is_of_the_last_import(here, data):
+    first = imported(*idc()[:2], data, Told(factor=1))
+    exported(first, "out", "npz")
+    second = imported(["out"], "npz", data)
+    assert second.meta["imported"]["before"] == first.meta["imported"]
+    assert describe(second, data)[0].startswith("out, as npz saves it")
+
+
 def test_shares_that_are_none(here, data):
     np.savez("best.npz", images=noise().numpy(), labels=np.eye(3, dtype=np.float32).repeat(2, 0) * 5)
     with pytest.raises(InputError, match=r"whose rows add up to 5 to 5, are no shares of classes: --labels logits"):

@@ -97,7 +97,8 @@ def imported(files: Sequence[str | Path], like: str, data: ImageData, told: Told
         "ipc": max(1, round(len(images) / len(names))),
         "imported": {
             "like": like, "source": layout.source, "files": [path.name for path in paths], "values": known["values"],
-            "zca": known["zca"], "labels": known["labels"], **raw.meta.get("imported", {}),
+            "zca": known["zca"], "labels": known["labels"],
+            **({"before": raw.meta["imported"]} if "imported" in raw.meta else {}),
         },
     }  # fmt: skip
     formation = Formation(int(known["factor"]), str(known["decode"]))
@@ -124,8 +125,10 @@ def _terms(layout: Layout, raw: Raw, known: Mapping[str, Any], data: ImageData, 
     if known["zca"] == "own":
         return raw.stats or (data.mean, data.std), raw.whitening
     whitening.check(known["zca"], data.shape)
+    if known["zca"] != "none" and ("mean" in known or "std" in known):
+        raise InputError(f"zca = {known['zca']!r} and a mean or deviation: images are whitened or normalised, not both")
     if known["zca"] != "none":
-        return (data.mean, data.std), whitening.fit(data, known["zca"])
+        return (data.mean, data.std), whitening.fit(data, known["zca"]).to("cpu")
     if known.get("mean") == "data":
         return (data.mean, data.std), None
     if "mean" in known or "std" in known:
