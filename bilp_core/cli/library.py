@@ -141,6 +141,7 @@ def distill(args: argparse.Namespace) -> None:
     adaptive = Adaptive(args.adaptive, args.lazy, args.tails, args.effect) if args.adaptive is not None else None
     represent = Representative(args.interval) if args.batch == "represent" else None
     part = distillers.Part.read(args.part) if args.part else None
+    early = distillers.EarlyStop(args.stop, args.plateau) if args.stop or args.plateau else None
     train = load(args, need="train").train
     method = distillers.make(args.method, **{**distillers.suited(args.method, train), **options})
     spec = args.network or method.network(train.shape)
@@ -163,7 +164,7 @@ def distill(args: argparse.Namespace) -> None:
             made = distillers.distill(
                 method, train, args.ipc,
                 network=spec, init=init, seed=args.seed, adaptive=adaptive, represent=represent,
-                progress=bar, unfinished=unfinished, part=part,
+                progress=bar, unfinished=unfinished, part=part, early=early,
             )  # fmt: skip
         if part:
             train = distillers.only(train, part.classes(train.num_classes))

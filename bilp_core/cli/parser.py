@@ -123,6 +123,13 @@ def parser() -> argparse.ArgumentParser:
         help="noise, real or herd; idc: mix, random or noise (the method's own); or a set's file",
     )
     sub.add_argument(
+        "--stop", type=number(int), default=0, metavar="ROUNDS", help="end after so many of the iterations (0: all)"
+    )
+    sub.add_argument(
+        "--plateau", type=number(int), default=0, metavar="ROUNDS",
+        help="end when the mean loss of so many rounds is no lower than of as many before (0: never)",
+    )  # fmt: skip
+    sub.add_argument(
         "--part", metavar="K/N", help="part K of N of the classes, for `bilp merge` (dm, dc, dsa, idc, idm, cafe)"
     )
     sub.add_argument(

@@ -9,12 +9,14 @@ from .parts import Part, joined, only
 from .registry import METHODS, make, options_of, suited
 from .run import Run
 from .starting import start_of
+from .stopping import EarlyStop
 
 __all__ = [
     "METHODS",
     "ClassBatches",
     "Distiller",
     "Diverged",
+    "EarlyStop",
     "Matching",
     "Part",
     "Run",

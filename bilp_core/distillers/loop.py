@@ -29,6 +29,7 @@ from .parts import Part, check_part, only
 from .run import Run
 from .starting import start_of
 from .state import State
+from .stopping import EarlyStop
 
 
 def seen(method: Distiller, data: ImageData, ipc: int) -> ImageData:
@@ -77,6 +78,7 @@ def distill(
     progress: Report | None = None,
     unfinished: Unfinished | None = None,
     part: Part | None = None,
+    early: EarlyStop | None = None,
 ) -> SyntheticSet:
     """Distil `data` (already pruned) into `ipc` images a class.
 
@@ -90,6 +92,7 @@ def distill(
     part : distil some of the classes, a set of these alone; `joined` makes one of all parts. With DM, which then prunes
     no batches, the result is that of all classes at once (same seed, same draws); with DC, DSA, IDC, IDM and CAFE
     networks tell only the classes of the part from each other.
+    early : end before the last round, see `EarlyStop`; how many were run is in the set's `meta`.
     unfinished : keeps the state once a minute, from which the same call goes on to the same result if it is stopped.
     All randomness follows from `seed`; the same seed on the same machine gives the same set.
     Returns a set of normalised or whitened images, float32 [classes x ipc, C, H, W], sorted by class.
@@ -143,6 +146,7 @@ def distill(
         "adaptive": asdict(adaptive) if adaptive else None,
         **({"represent": asdict(represent)} if represent else {}),
         **({"part": part.about(every_class)} if part else {}),
+        **({"early": asdict(early)} if early else {}),
         "device": data.device.type,
         "data set": [data.named, data.flip],
         **({"given": set_print(given)} if given else {}),
@@ -161,16 +165,17 @@ def distill(
     if stage := method.first_stage(data, network):
         run.stage = stage.make(Path(home) if home else paths.store() / "experts", progress)
     run.state = method.prepare(run)
-    done = 0
+    done, losses, early = 0, list[float](), early or EarlyStop()
+    last = early.last(method.iterations)
     if found := kept.load():
         run.load_state_dict(found["run"])
-        done = found["done"]
+        done, losses = found["done"], found.get("losses", [])
         if progress:
-            progress(done, method.iterations, "goes on")
-    every, told = max(1, method.iterations // 100), time.monotonic()
-    for iteration in range(done + 1, method.iterations + 1):
-        loss = method.step(run)
-        due = iteration % every == 0 or iteration == method.iterations
+            progress(done, last, "goes on")
+    every, told = max(1, last // 100), time.monotonic()
+    for iteration in range(done + 1, last + 1):
+        loss, done = method.step(run), iteration
+        due = iteration % every == 0 or iteration == last
         if due or time.monotonic() - told > patience(progress):  # slow rounds: the time left should be known soon
             told = time.monotonic()
             # only here, since reading the loss makes a GPU wait
@@ -178,9 +183,13 @@ def distill(
                 remedy = f"lower image_lr = {method.image_lr}"
                 raise Diverged(f"{method.name}: the loss is {float(loss)} at iteration {iteration}; {remedy}")
             if progress:
-                progress(iteration, method.iterations, f"loss {float(loss):.4g}")
-        if kept.due() and iteration < method.iterations:
-            kept.save({"done": iteration, "run": run.state_dict()})
+                progress(iteration, last, f"loss {float(loss):.4g}")
+        if early.plateau:
+            losses = [*losses[-2 * early.plateau :], float(loss)]
+            if early.flat(losses):
+                break
+        if kept.due() and iteration < last:
+            kept.save({"done": iteration, "run": run.state_dict(), "losses": losses})
     if not torch.isfinite(run.images).all() or not torch.isfinite(run.labels).all():
         remedy = f"lower image_lr = {method.image_lr}"
         raise Diverged(f"{method.name}: images or labels are not finite after the last step; {remedy}")
@@ -203,6 +212,8 @@ def distill(
         meta["adaptive"] = {**asdict(adaptive), "dropped": run.batches.dropped / max(run.batches.seen, 1)}
     if represent:
         meta["represent"] = asdict(represent)
+    if done < method.iterations:
+        meta["rounds"] = done
     if part:
         meta["part"] = part.about(every_class)
     made = method.result(run, meta)

@@ -131,8 +131,10 @@ def joined(parts: Sequence[SyntheticSet]) -> SyntheticSet:
             )
     starts = [sum(len(made.classes) for made in parts[:place]) for place in range(len(parts))]
     labels = torch.cat([made.labels + start for made, start in zip(parts, starts, strict=True)])
-    meta = {name: value for name, value in first.meta.items() if name not in ("part", "provenance", "evaluation")}
+    meta = {
+        name: value for name, value in first.meta.items() if name not in ("part", "provenance", "evaluation", "rounds")
+    }
     meta |= {name: sum(made.meta[name] for made in parts) for name in ("real_samples", "seconds")}
-    meta["parts"] = [{name: made.meta.get(name) for name in ("seconds", "provenance")} for made in parts]
+    meta["parts"] = [{name: made.meta.get(name) for name in ("seconds", "rounds", "provenance")} for made in parts]
     images = torch.cat([made.images for made in parts])
     return replace(first, images=images, labels=labels, classes=tuple(about["classes"]), meta=meta)
