@@ -121,7 +121,7 @@ class Ensemble:
             initialise(member, rng)
             members.append(member)
         self.base = members[0]
-        self.size = shape[1:]
+        self.shape = shape
         self._start: Any = None
         self.stacked = stacks(self.device, batch, shape) if stacked is None else stacked
         # BatchNorm sees the batch as one: no chunks, and no compiling of its running statistics

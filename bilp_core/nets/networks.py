@@ -44,6 +44,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -265,8 +266,10 @@ def network(spec: str, shape: Shape, num_classes: int) -> Network:
         features, size = _features(name, options, shape)
     except (RuntimeError, ValueError) as error:
         least = _next_size(name, options, shape)
+        # grey images of this very size are padded by more, so that larger ones may be too small
+        padded = "28x28 or " if least > 28 > min(shape[1:]) and _takes(name, options, (shape[0], 28, 28)) else ""
         raise InputError(
-            f"network {spec!r} needs images of at least {least}x{least} pixels, got {shape[1]}x{shape[2]}"
+            f"network {spec!r} needs images of {padded}at least {least}x{least} pixels, got {shape[1]}x{shape[2]}"
         ) from error
     with fork_rng(devices=[]):
         return Network(features, nn.Linear(size, num_classes), STARTS.get(name, "uniform")).train()
@@ -283,14 +286,35 @@ def _features(name: str, options: dict[str, Any], shape: Shape) -> tuple[nn.Sequ
 
 def _next_size(name: str, options: dict[str, Any], shape: Shape) -> int:
     """The smallest size above `shape` that the network accepts, of those at which one here begins."""
-    for size in (2, 4, 8, 9, 16, 28, 32, 64, 128):
-        if size > min(shape[1:]):
-            try:
-                _features(name, options, (shape[0], size, size))
-            except (RuntimeError, ValueError):
-                continue
+    for size in (2, 4, 8, 9, 16, 32, 64, 128):
+        if size > min(shape[1:]) and _takes(name, options, (shape[0], size, size)):
             return size
     return 256  # what a convnet of the greatest depth needs
+
+
+def _takes(name: str, options: dict[str, Any], shape: Shape) -> bool:
+    try:
+        _features(name, options, shape)
+    except (RuntimeError, ValueError):
+        return False
+    return True
+
+
+@torch.no_grad()
+def trains_on_one(net: nn.Module, shape: Shape) -> bool:
+    """Whether a network can train on a batch of one image: not where a BatchNorm meets single pixels.
+
+    >>> from bilp_core.nets.networks import network, trains_on_one
+    >>> [trains_on_one(network("resnet10-bn", (1, side, side), 10), (1, side, side)) for side in (8, 16)]
+    [False, True]
+    """
+    if not any(isinstance(module, nn.BatchNorm2d) for module in net.modules()):
+        return True
+    try:
+        deepcopy(net).to("meta").train()(torch.zeros(1, *shape, device="meta"))
+    except ValueError:
+        return False
+    return True
 
 
 @torch.no_grad()

@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import InputError
 from . import augment
 from .ensemble import Ensemble, Epochs, Samples
 from .mixing import cutmix
+from .networks import trains_on_one
 from .rates import IMAGES, factors, largest
 from .recipe import LOSSES, Recipe
 from .sharpness import sharpened
@@ -103,7 +105,8 @@ def fit(
     on_step(epoch, picks, logits) : called after each step with the sample indices of each network (None: all,
         in order) and the logits [K, B, classes] before the update.
     on_epoch(epoch) : called after each epoch.
-    Raises FloatingPointError when a loss stops being finite.
+    Raises FloatingPointError when a loss stops being finite, InputError where BatchNorm would meet a single pixel of a
+    single sample, the last of an epoch.
 
     >>> from bilp_core import load
     >>> from bilp_core.nets import Ensemble, Recipe, fit
@@ -114,6 +117,11 @@ def fit(
     ((2, 2), True)
     """
     count, lr, loss = len(samples), recipe.lr, LOSSES[recipe.loss]
+    if 1 in (recipe.batch, count % recipe.batch) and not trains_on_one(ensemble.base, ensemble.shape):
+        raise InputError(
+            f"batch = {recipe.batch}: it leaves one of {count} images alone in a step, and BatchNorm has no statistics "
+            f"of the single pixel to which {ensemble.shape[1]}x{ensemble.shape[2]} images shrink: take another batch"
+        )
     leaves = ensemble.leaves()
     optimizer = _optimizer(leaves, recipe, lr, ensemble.stacked)
     directions = _Directions(ensemble, samples, recipe)

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from bilp_core.errors import InputError
 from bilp_core.nets import NETWORKS, Network, evaluation_spec, initialise, network, parse
+from bilp_core.nets.networks import trains_on_one
 
 # Trainable parameters of the reference networks: 3x32x32 with 10 classes, 1x28x28 with 10, 3x32x32 with 100.
 PARAMETERS = {
@@ -217,7 +219,7 @@ def test_digits_are_told_apart(spec: str) -> None:
     ("spec", "shape", "least"),
     [
         ("lenet", DIGITS, "16x16"),
-        ("vgg11", DIGITS, "28x28"),
+        ("vgg11", (3, 8, 8), "32x32"),
         ("vgg11-bn", (3, 28, 28), "32x32"),
         (
             "resnet18",
@@ -234,6 +236,38 @@ def test_too_small_images_are_refused(spec: str, shape: tuple[int, int, int], le
         network(spec, shape, 10)
     side = int(least.split("x")[0])
     network(spec, (shape[0], side, side), 10)
+
+
+def test_grey_28_is_named_beside_the_least_size() -> None:
+    with pytest.raises(InputError, match="needs images of 28x28 or at least 32x32 pixels, got 8x8"):
+        network("vgg11", DIGITS, 10)
+    network("vgg11", (1, 28, 28), 10)
+    with pytest.raises(InputError, match="needs images of at least 32x32 pixels, got 30x30"):
+        network("vgg11", (1, 30, 30), 10)
+
+
+@pytest.mark.parametrize("side", [8, 16])
+@pytest.mark.parametrize("spec", NETWORKS)
+def test_small_images_work_or_the_size_needed_is_said(spec: str, side: int) -> None:
+    """Forward, backward and telling two images apart, on one image too where it trains on one."""
+    shape = (1, side, side)
+    try:
+        net = ready(spec, shape)
+    except InputError as refused:
+        least = int(re.search(r"at least (\d+)x", str(refused))[1])
+        assert least > side
+        network(spec, (1, least, least), 10)
+        return
+    for several in (1, 2) if trains_on_one(net, shape) else (2,):
+        logits = net(images(several, shape))
+        assert logits.isfinite().all()
+        logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+    features = net.embed(images(2, shape))
+    assert not torch.equal(features[0], features[1])
+    if not trains_on_one(net, shape):
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            net(images(1, shape))
 
 
 def test_wide_first_padding_only_for_grey_28() -> None:

@@ -43,6 +43,19 @@ def test_together_equals_one_by_one(spec, augment, samples):
         assert abs(float(own_accuracy - accuracy[k])) <= 1 / 40
 
 
+@pytest.mark.parametrize(("spec", "batch", "works"), [
+    ("resnet10-bn", 13, False), ("resnet10-bn", 1, False), ("resnet10-bn", 20, True), ("mlp", 13, True),
+    ("convnet:depth=1,width=4,norm=batch", 13, True),
+])  # fmt: skip
+def test_one_image_alone_is_refused_where_batchnorm_meets_its_only_pixel(spec, batch, works, samples):
+    ensemble = Ensemble(spec, SHAPE, 4, [0])  # 40 samples: in batches of 13 one is left
+    if works:
+        assert fit(ensemble, samples, Recipe(epochs=1, lr=0.01, batch=batch)).isfinite().all()
+    else:
+        with pytest.raises(InputError, match=f"batch = {batch}: it leaves one of 40 images alone"):
+            fit(ensemble, samples, Recipe(epochs=1, lr=0.01, batch=batch))
+
+
 def test_equals_plain_pytorch(samples):
     """Against a training loop written out: full batch, so that no order is drawn."""
     recipe = Recipe(epochs=6, lr=0.05, momentum=0.9, weight_decay=0.1, batch=64, drop_after=2)
