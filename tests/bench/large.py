@@ -157,6 +157,7 @@ def job(place: Path, name: str) -> None:
 
     from bilp_core import distill, load, make, pruning, score
     from bilp_core.data import large
+    from bilp_core.distillers import Part
 
     start = time.perf_counter()
     train = load("imagenet-64", root=place).train
@@ -174,9 +175,10 @@ def job(place: Path, name: str) -> None:
         about = f"half of each class; {len(kept)} stay"
         if name in ("dm", "dc"):
             method = make(name, iterations=10, batch=16)
-            made = distill(method, kept, ipc=1, network=NETWORK, init="real")
+            part = Part(1, 10) if name == "dc" else None  # as the paper does it on ImageNet
+            made = distill(method, kept, ipc=1, network=NETWORK, init="real", part=part)
             finite = bool(made.images.isfinite().all())
-            about = f"10 iterations on half of the data; IPC 1; batch 16; {NETWORK}; finite: {finite}"
+            about = f"10 iterations on half of {'a tenth of the classes' if part else 'the data'}; IPC 1; batch 16; {NETWORK}; finite: {finite}"
     print(f"{time.perf_counter() - start:.3f}", about)
 
 
