@@ -178,7 +178,8 @@ def job(place: Path, name: str) -> None:
             part = Part(1, 10) if name == "dc" else None  # as the paper does it on ImageNet
             made = distill(method, kept, ipc=1, network=NETWORK, init="real", part=part)
             finite = bool(made.images.isfinite().all())
-            about = f"10 iterations on half of {'a tenth of the classes' if part else 'the data'}; IPC 1; batch 16; {NETWORK}; finite: {finite}"
+            of = "a tenth of the classes" if part else "the data"
+            about = f"10 iterations on half of {of}; IPC 1; batch 16; {NETWORK}; finite: {finite}"
     print(f"{time.perf_counter() - start:.3f}", about)
 
 
