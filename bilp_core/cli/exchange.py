@@ -17,7 +17,7 @@ def import_set(args: argparse.Namespace) -> None:
 
     out = check_set(args.out)
     told = Told(
-        values=args.values, mean=_numbers(args.mean), std=_numbers(args.std), zca=args.zca,  # type: ignore[arg-type]
+        values=args.values, mean=_mean(args.mean), std=_numbers(args.std), zca=args.zca,
         labels=args.labels, lr=args.lr, factor=args.factor, decode=args.decode, experiment=args.experiment,
         method=args.method, network=args.network, classes=tuple(args.classes) if args.classes else None,
     )  # fmt: skip
@@ -37,15 +37,17 @@ def import_set(args: argparse.Namespace) -> None:
         )
 
 
-def _numbers(given: list[str] | None) -> tuple[float, ...] | str | None:
-    if given is None:
-        return None
-    if given == ["data"]:
-        return "data"
+def _mean(given: list[str] | None) -> tuple[float, ...] | str | None:
+    if given and len(given) == 1 and given[0].isidentifier():
+        return given[0]  # data, or the name of a data set
+    return _numbers(given)
+
+
+def _numbers(given: list[str] | None) -> tuple[float, ...] | None:
     try:
-        return tuple(float(word) for word in given)
+        return None if given is None else tuple(float(word) for word in given)
     except ValueError:
-        raise InputError(f"{' '.join(given)!r}: must be a number a channel, or data") from None
+        raise InputError(f"{' '.join(given or ())!r}: must be a number a channel") from None
 
 
 def export(args: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ def set_usage(command: Callable[..., Any], seed: Parser, options: Parser) -> Non
     add_reading(sub)
     sub.add_argument("--out", required=True, metavar="FILE.safetensors", help="the set; picture and card go beside it")
     sub.add_argument("--values", choices=("pixels", "normalised"), help="what the numbers of the images are")
-    sub.add_argument("--mean", nargs="+", metavar="M", help="they are normalised by: a number a channel, or data")
+    sub.add_argument("--mean", nargs="+", metavar="M", help="they are normalised by: a number a channel; data; cifar10")
     sub.add_argument("--std", nargs="+", metavar="S", help="deviations, likewise")
     sub.add_argument("--zca", metavar="KIND", help="none, or how they are whitened: absolute, relative or channels")
     sub.add_argument("--labels", choices=("hard", "shares", "logits", "targets"), help="what the labels are")

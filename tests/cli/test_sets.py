@@ -84,10 +84,14 @@ def test_images_of_other_classes_are_warned_of(here, real, capsys):
 def test_numbers_that_are_none(here, real, capsys):
     torch.save({"data": [[real.images, real.labels]]}, "res_DC_digits_ConvNet_2ipc.pt")
     words = ["import", "res_DC_digits_ConvNet_2ipc.pt", "--like", "dc", "--data", "digits", "--out", "s.safetensors"]
-    assert main([*words, "--mean", "a", "--std", "0.2"]) == 2
-    assert "'a': must be a number a channel, or data" in capsys.readouterr().err
+    assert main([*words, "--mean", "a"]) == 2
+    assert "mean = 'a': must be numbers, data, or a data set" in capsys.readouterr().err
+    assert main([*words, "--mean", "0.5", "--std", "b"]) == 2
+    assert "'b': must be a number a channel" in capsys.readouterr().err
+    assert main([*words, "--mean", "cifar10", "--std", "0.2"]) == 2
+    assert "mean = cifar10, std = (0.2,): must be 1 numbers each" in capsys.readouterr().err
     assert main([*words, "--mean", "0.5", "0.5", "--std", "0.2"]) == 2
-    assert "mean = [0.5, 0.5], std = [0.2]: must be 1 numbers each" in capsys.readouterr().err
+    assert "mean = (0.5, 0.5), std = (0.2,): must be 1 numbers each" in capsys.readouterr().err
     assert main([*words, "--zca", "pca"]) == 2
     assert "zca = 'pca': must be one of none, absolute, relative, channels" in capsys.readouterr().err
 

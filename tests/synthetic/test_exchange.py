@@ -112,6 +112,15 @@ def test_mtt_normalises_cifar100_as_cifar10(here):
     assert found.mean == DATASETS["cifar10"].mean != DATASETS["cifar100"].mean
 
 
+def test_a_folder_of_known_images_is_normalised_by_name(here, data):
+    torch.save(noise(), "images_5.pt")
+    torch.save(LABELS, "labels_5.pt")
+    files, told = ["images_5.pt", "labels_5.pt"], Told(lr=0.02, zca="none", mean="cifar100")
+    assert imported(files, "mtt", data, told).mean == DATASETS["cifar10"].mean
+    with pytest.raises(InputError, match="mean = 'photos': must be numbers, data, or a data set whose numbers"):
+        imported(files, "mtt", data, replace(told, mean="photos"))
+
+
 def test_mtt_images_that_were_turned_back_into_pixels(here, data):
     torch.save(pixels(), "images_zca_5.pt")
     torch.save(LABELS, "labels_5.pt")

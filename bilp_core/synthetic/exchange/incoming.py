@@ -24,7 +24,8 @@ ASKED = {
     "lr": "the learning rate that was learned with the images: --lr RATE, as the log of the run has it",
     "factor": "how many parts each image was cut into a side: --factor 1 for IDC-I, 2 or more for IDC",
     "method": "which method made it: --method NAME",
-    "mean": "by what its images are normalised: --mean and --std, a number a channel, or --mean data",
+    "mean": "by what its images are normalised: --mean and --std, a number a channel, --mean data, or --mean cifar10 "
+    "for what that repository has for it",
 }
 KINDS = {"values": ("pixels", "normalised"), "labels": ("hard", "shares", "logits", "targets")}
 SAMPLE = 2000  # real images that a report looks at
@@ -129,22 +130,30 @@ def _terms(layout: Layout, raw: Raw, known: Mapping[str, Any], data: ImageData, 
         raise InputError(f"zca = {known['zca']!r} and a mean or deviation: images are whitened or normalised, not both")
     if known["zca"] != "none":
         return (data.mean, data.std), whitening.fit(data, known["zca"]).to("cpu")
-    if known.get("mean") == "data":
-        return (data.mean, data.std), None
+    if isinstance(known.get("mean"), str) and "std" not in known:
+        return _by_name(layout, known["mean"], data), None
     if "mean" in known or "std" in known:
-        mean, std = tuple(known.get("mean") or ()), tuple(known.get("std") or ())
+        mean, std = ([v for v in known.get(name) or () if not isinstance(v, str)] for name in ("mean", "std"))
         if not len(mean) == len(std) == data.shape[0] or not min(std) > 0:
             raise InputError(
-                f"mean = {list(mean)}, std = {list(std)}: must be {data.shape[0]} numbers each, of pixels in [0, 1], "
-                "deviations above 0"
+                f"mean = {known.get('mean')}, std = {known.get('std')}: must be {data.shape[0]} numbers each, "
+                "of pixels in [0, 1], deviations above 0"
             )
-        return (mean, std), None
+        return (tuple(mean), tuple(std)), None
     stats = raw.stats or layout.stats(data.named, data)
     if stats is None and known["values"] == "pixels":
         stats = (data.mean, data.std)  # what networks are shown; the pixels are the same
     if stats is None:
         raise InputError(f"{what}: no file tells {ASKED['mean']}")
     return stats, None
+
+
+def _by_name(layout: Layout, name: str, data: ImageData) -> Stats:
+    """'data', or a known data set: by what the repository normalises it."""
+    stats = (data.mean, data.std) if name == "data" else layout.stats(name, None)
+    if stats is None:
+        raise InputError(f"mean = {name!r}: must be numbers, data, or a data set whose numbers this layout knows")
+    return stats
 
 
 def _plausible(images: Tensor, values: str, told: Told, what: str) -> None:

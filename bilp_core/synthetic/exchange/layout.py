@@ -22,7 +22,8 @@ Stats = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation of eac
 class Told:
     """What files cannot tell, and a user therefore has to; None: not told.
 
-    values     : 'pixels' in [0, 1], or 'normalised'. mean, std : by which; 'data' as mean: those of the data's images.
+    values     : 'pixels' in [0, 1], or 'normalised'. mean, std : by which; as mean also 'data', those
+                 of the data's images, or the name of a known data set, as the repository normalises it.
     zca        : 'none' or the kind of whitening, see `bilp_core.data.whitening`.
     labels     : 'hard'; 'shares' of the classes; 'logits'; or 'targets', numbers to regress on.
     lr         : the learning rate that was distilled with the set.
