@@ -59,8 +59,9 @@ def collect(trials: Sequence[Trial]) -> None:
 class Plan:
     """What `plan` found.
 
-    kinds : a row for each kind of work that is left: work ("score" or "trial"), what (the settings that tell it from
-            the others), count, seconds (of one; NaN where it was not timed).
+    kinds : a row for each kind of work that is left: work ("score", "trial", or "evaluation" of a set that another
+            trial makes or that is stored), what (the settings that tell it from the others), count, seconds (of one;
+            NaN where it was not timed).
     slots : jobs side by side. memory : bytes, the most that a job held while it was timed. disk : bytes of the sets.
 
     >>> import pandas as pd
@@ -128,7 +129,14 @@ def plan(
     unique = list({trial.key: trial for trial in trials}.values())
     pending = [trial for trial in unique if store.get(trial) is None]
     unscored = {t.score_key: t for t in pending if t.scored and store.scores(t.score_key) is None}
-    groups = {"score": _grouped(list(unscored.values()), _scoring), "trial": _grouped(pending, _kind)}
+    first: dict[str, Trial] = {}  # of each set that is not there: it distils, the others take what it made
+    for trial in pending:
+        if not store.synthetic_path(trial.synthetic_key).exists():
+            first.setdefault(trial.synthetic_key, trial)
+    makers = list(first.values())
+    others = [trial for trial in pending if first.get(trial.synthetic_key) is not trial]
+    groups = {"score": _grouped(list(unscored.values()), _scoring), "trial": _grouped(makers, _kind)}
+    groups["evaluation"] = _grouped(others, _kind)
     runner = engine if engine is not None and not isinstance(engine, str) else engines.engine(engine)
     counted = Plan(_table(groups, {}), len(unique), len(unique) - len(pending), runner.slots)
     if not timed or not pending:
@@ -136,14 +144,14 @@ def plan(
     runner.submit("bilp_core.trials.work.check", (pending,)).result()
     if show:
         show(str(counted))
-    kinds = list(groups["trial"])
+    kinds = list(groups["trial"] | groups["evaluation"])
     alike = dict(zip(kinds, runner.submit(TIMING + "burdens", (kinds,)).result(), strict=True))
     spent: dict[Trial, dict[str, float]] = {}
     known: dict[Trial, dict[str, float]] = {}  # by what decides the pace: the share removed counts only by the burden
     with Progress("timing", every=10) as progress:
-        for work, functions in (("score", "scoring"), ("trial", "making")):
+        for work, functions in (("score", "scoring"), ("trial", "making"), ("evaluation", "making")):
             for number, kind in enumerate(groups[work]):
-                paced = replace(kind, ratio=0.0, stratum=None, seed=alike.get(kind, 0)) if work == "trial" else kind
+                paced = kind if work == "score" else replace(kind, ratio=0.0, stratum=None, seed=alike.get(kind, 0))
                 if paced not in known:
                     known[paced] = runner.submit(TIMING + functions, (kind,)).result()
                 spent[kind] = known[paced]
@@ -174,7 +182,7 @@ def _table(groups: Mapping[str, Mapping[Trial, int]], spent: Mapping[Trial, Mapp
     import pandas as pd
 
     rows = [
-        (work, _words(kind, work, list(kinds)), count, _seconds(spent.get(kind)))
+        (work, _words(kind, work, list(kinds)), count, _seconds(spent.get(kind), work))
         for work, kinds in groups.items()
         for kind, count in kinds.items()
     ]
@@ -182,10 +190,12 @@ def _table(groups: Mapping[str, Mapping[Trial, int]], spent: Mapping[Trial, Mapp
 
 
 def _words(kind: Trial, work: str, among: list[Trial]) -> str:
-    return describe(kind, among) if work == "trial" else describe(replace(kind, ratio=0.0, data="any"))
+    return describe(replace(kind, ratio=0.0, data="any")) if work == "score" else describe(kind, among)
 
 
-def _seconds(found: Mapping[str, float] | None) -> float:
+def _seconds(found: Mapping[str, float] | None, work: str) -> float:
     if found is None:
         return math.nan
+    if work == "evaluation":
+        return found["evaluate"]
     return sum(seconds for name, seconds in found.items() if name not in ("memory", "set"))

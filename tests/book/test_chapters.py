@@ -177,7 +177,11 @@ def test_an_empty_list_is_refused_by_name_before_anything_runs(chapter, name, mo
         ("cross-architecture", {"crossed": ["dc"]}, "methods = .*: must have dc"),
         ("cross-architecture", {"larger": {"dm": []}, "larger_ipcs": {}}, "larger_ipcs and larger_ratios: .* for dm"),
         ("cross-architecture", {"both": {"dm": []}, "both_ipcs": [2]}, "must have alpha, beta and lazy for IPC 2"),
-        ("cross-architecture", {"networks": ["vgg11"]}, "'vgg11' needs images of 28x28 or at least 32x32 pixels, got 8x8"),
+        (
+            "cross-architecture",
+            {"networks": ["vgg11"]},
+            "'vgg11' needs images of 28x28 or at least 32x32 pixels, got 8x8",
+        ),
     ],
 )
 def test_what_a_chapter_cannot_do_is_said_before_anything_runs(chapter, values, said, monkeypatch):

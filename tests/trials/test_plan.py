@@ -41,6 +41,24 @@ def test_what_is_stored_is_not_to_do(tmp_path):
     assert str(plan(trials, tmp_path, "inline")) == "4 trials, 4 of them stored\nnothing is left to run"
 
 
+def test_a_set_that_several_judge_is_made_once(tmp_path):
+    judged = asked(ratio=0.0, seed=[0, 1], evaluate_on=[None, "mlp", "convnet:depth=1,width=8"])
+
+    def left(**more):
+        kinds = plan(judged, tmp_path, "inline", **more).kinds
+        return kinds.groupby("work")["count"].sum().to_dict(), kinds.groupby("work")["seconds"].mean()
+
+    counts, seconds = left()
+    assert counts == {"trial": 2, "evaluation": 4}
+    assert seconds["evaluation"] > 0
+    run(judged[:1], tmp_path, "inline", progress=False)
+    assert left(timed=False)[0] == {"trial": 1, "evaluation": 4}
+    made = list(tmp_path.rglob("*.safetensors"))
+    run(judged, tmp_path, "inline", progress=False)
+    assert {path.stat().st_ino for path in made} < {path.stat().st_ino for path in tmp_path.rglob("*.safetensors")}
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+
+
 @pytest.mark.filterwarnings("ignore:the networks have hardly learned", "ignore:.*values ended far out")
 @pytest.mark.parametrize(
     ("method", "options"),
