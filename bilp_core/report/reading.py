@@ -14,7 +14,9 @@ from ..trials.trial import Trial
 from ..utils.paths import root
 
 # Of other kinds than records: files of book/measurements.
-MEASUREMENTS = ("batches", "bench", "derivative", "draws", "fair", "ite", "rankings", "real", "selection", "unrolling")
+MEASUREMENTS = (
+    "batches", "bench", "derivative", "draws", "fair", "ite", "large", "rankings", "real", "selection", "unrolling",
+)  # fmt: skip
 
 
 def published(name: str | list[str] | None = None, /, **where: Any) -> pd.DataFrame:
@@ -76,6 +78,7 @@ def measurements(name: str) -> pd.DataFrame:
     derivative. draws : random draws, and coresets from networks of several ages. fair : images, labels and protocol
     told apart. ite : ranking errors of the ITE's variants. rankings : how far trials of several kinds rank alike.
     real : random real images under the protocol of each method. selection : what coresets take at full size.
+    large : what decoding, and using data as large as ImageNet at 64x64, take in seconds and memory.
     unrolling : what gradients through a student's training take.
     Raises InputError for another name.
 
