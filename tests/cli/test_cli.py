@@ -219,7 +219,10 @@ def test_lists(here, capsys):
         ),
         (["distill", "digits", "--ipc", "0", "--out", "a.safetensors"], "ipc = 0"),
         (["distill", "digits", "--init", "zero", "--out", "a.safetensors"], "init = 'zero'"),
-        (["distill", "digits", "--network", "vgg11", "--out", "a.safetensors"], "needs images of 28x28 or at least 32x32"),
+        (
+            ["distill", "digits", "--network", "vgg11", "--out", "a.safetensors"],
+            "needs images of 28x28 or at least 32x32",
+        ),
         (["distill", "digits", "--size", "9", "--out", "a.safetensors"], "fixed size of 8"),
         (["evaluate", "junk", "digits"], "junk cannot be read as a synthetic set"),
         (["evaluate", "gone.safetensors", "digits"], "gone.safetensors: no such file"),
