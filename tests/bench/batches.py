@@ -23,6 +23,7 @@ from bilp_core.trials import device, provenance
 WAYS = {
     "random": {},
     "adaptive": {"adaptive": Adaptive(0.3, lazy=10)},
+    "adaptive, largest": {"adaptive": Adaptive(0.3, lazy=10, tails="largest")},
     "represent": {"represent": Representative(10)},
 }
 TIMED = 20  # rounds that say how long one takes: two clusterings, two decisions
