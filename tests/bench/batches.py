@@ -26,7 +26,7 @@ WAYS = {
     "adaptive, largest": {"adaptive": Adaptive(0.3, lazy=10, tails="largest")},
     "represent": {"represent": Representative(10)},
 }
-TIMED = 20  # rounds that say how long one takes: two clusterings, two decisions
+TIMED = 20  # rounds more, which say how long one takes: two clusterings, two decisions
 
 
 def seconds(method: str, data, settings: dict, way: dict, rounds: int):
@@ -55,9 +55,9 @@ def main() -> None:
             for name, way in WAYS.items():
                 if (name_of_data, method, name, seed) in done:
                     continue
-                seconds(method, train, settings, way, 1)  # what is compiled is compiled
-                _, taken = seconds(method, train, settings, way, TIMED)
-                rounds = max(TIMED, round(TIMED * 60 * args.minutes / taken))
+                # what a start takes, such as compiling, is in both
+                short, long = (seconds(method, train, settings, way, rounds)[1] for rounds in (TIMED, 2 * TIMED))
+                rounds = max(TIMED, round(TIMED * 60 * args.minutes / (long - short)))
                 made, taken = seconds(method, train, settings, way, rounds)
                 found = evaluate(made, test, protocol=protocol(method, test, args.network), seed=seed)
                 row = {"data": name_of_data, "method": method, "network": args.network, "ipc": 1}
