@@ -170,6 +170,8 @@ def distill(args: argparse.Namespace) -> None:
             train = distillers.only(train, part.classes(train.num_classes))
         made = replace(made, meta={**made.meta, "kept": everyone, "provenance": provenance(place)})
         finished(made, out, args, train)
+    if adaptive:
+        words.dropped(made.meta["adaptive"])
     if made.decoder:
         print(f"they are made from {made.numbers} numbers, as many as {made.budget:.2f} images a class have")
     by_chance, share = chance(train), taught(made, train, seed=args.seed)

@@ -33,6 +33,21 @@ def kept(size: int) -> None:
         print(f"labels of views will take {size / 1e6:.3g} MB", file=sys.stderr, flush=True)
 
 
+def dropped(about: Mapping[str, Any]) -> None:
+    """One line on stderr: how much adaptive pruning dropped, and a warning where that is far from what was asked for.
+
+    about : what a set keeps of it, `meta["adaptive"]`.
+    """
+    share, asked = about["dropped"], about["rate"]
+    print(f"adaptive pruning dropped {share:.0%} of the batches it decided on", file=sys.stderr, flush=True)
+    if not asked / 2 <= share <= 1.5 * asked:
+        warning(
+            f"adaptive pruning dropped {share:.0%} where {asked:.0%} were asked for: effects are not normal here, "
+            f"or change faster than their running law; --lazy 1 (now {about['lazy']}) or --tails (now {about['tails']}) "
+            "may help"
+        )
+
+
 def warning(text: str) -> None:
     print(f"bilp: warning: {text}", file=sys.stderr, flush=True)
 

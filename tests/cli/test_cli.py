@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from bilp_core.cli.main import main
+from bilp_core.cli.words import dropped as say_dropped
 from bilp_core.data import load
 from bilp_core.synthetic import SyntheticSet
 
@@ -338,3 +339,14 @@ def test_debug_shows_the_traceback(here):
 
     with pytest.raises(InputError):
         main(["data", "check", "nothing", "--debug"])
+
+
+def test_what_adaptive_pruning_dropped_is_said_and_doubted_where_it_is_far_from_what_was_asked(here, capsys):
+    wanted = ["--adaptive", "0.3", "--set", "iterations=2", "--out", "s.safetensors", *SMALL]
+    assert main(["distill", "digits", "--method", "dm", *wanted]) == 0
+    dropped = SyntheticSet.load("s.safetensors").meta["adaptive"]["dropped"]
+    assert f"adaptive pruning dropped {dropped:.0%} of the batches it decided on" in capsys.readouterr().err
+    about = {"rate": 0.3, "lazy": 10, "tails": "both", "effect": "sketch"}
+    for share, doubted in ((0.1, True), (0.2, False), (0.44, False), (0.55, True)):
+        say_dropped({**about, "dropped": share})
+        assert ("--lazy 1 (now 10) or --tails (now both) may help" in capsys.readouterr().err) == doubted
