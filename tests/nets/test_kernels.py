@@ -147,9 +147,9 @@ def test_gradients_by_finite_differences_also_on_the_diagonal(kernel):
     assert torch.isfinite(slope).all()
     towards = draw(3, 1, 4, 4, seed=3)
     towards[2] = 0.3  # the third stays a constant, where the kernel has a kink across
-    with torch.no_grad():
-        up, down = ((weights * kernel(x + e * towards, x + e * towards)).sum() for e in (1e-5, -1e-5))
-    assert ((slope * towards).sum()).item() == pytest.approx(((up - down) / 2e-5).item(), rel=1e-5, abs=1e-8)
+    with torch.no_grad():  # where an image meets itself a root of rounding is left, 1e-8: steps must not be small
+        up, down = ((weights * kernel(x + e * towards, x + e * towards)).sum() for e in (1e-3, -1e-3))
+    assert ((slope * towards).sum()).item() == pytest.approx(((up - down) / 2e-3).item(), rel=1e-4, abs=1e-8)
 
 
 @pytest.mark.parametrize("kernel", ALL)

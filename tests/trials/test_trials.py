@@ -91,7 +91,7 @@ def test_grid_names_unknown_fields():
         ({"method": "dd"}, "method 'dd' is unknown"),
         ({"options": {"iteration": 2}}, "no option 'iteration'. Did you mean 'iterations'"),
         ({"network": "vgg12"}, "unknown network 'vgg12'"),
-        ({"evaluate_on": "vgg11"}, "needs images of at least"),
+        ({"evaluate_on": "vgg11"}, "needs images of 28x28 or at least 32x32"),
         ({"criterion": "los", "ratio": 0.5}, "indicator 'los' is unknown"),
         ({"score": {"trials": 2}}, "no option 'trials'"),
         ({"evaluation": {"epoch": 3}}, "no option 'epoch'"),
