@@ -88,7 +88,15 @@ def test_photographs_compare_the_kinds_of_data_over_methods_that_have_both(monke
         ("dm", "noise", "loss", 0.99, 0.9),
     ]
     found = pd.DataFrame(rows, columns=["method", "init", "criterion", "ratio", "accuracy"])
-    found = found.assign(network="convnet", drop="largest", data="photos", ipc=1, seed=0)
+    found = found.assign(network="convnet", drop="largest", data="photos", ipc=1, seed=0, adaptive=0.0)
+    found = found.assign(chapter="methods", options="{}")
+    both = {"chapter": "bilp", "init": None, "method": "dc", "criterion": "random", "ratio": 0.0, "accuracy": 0.30}
+    others = [
+        {**both, "seed": 1},
+        {**both, "seed": 2, "adaptive": 0.3},
+        {**both, "seed": 3, "options": '{"batch": 179}'},
+    ]
+    found = pd.concat([found, *(found.iloc[[0]].assign(**other) for other in others)])
     real = pd.DataFrame({"method": ["dc", "mtt"], "ipc": 1, "value": [15.0, 16.0], "std": 1.0, "repeats": 5})
     monkeypatch.setattr(
         report, "committed", lambda **_: found.assign(device="CPU", date="2026", commit="1", outdated=False)
@@ -96,11 +104,11 @@ def test_photographs_compare_the_kinds_of_data_over_methods_that_have_both(monke
     monkeypatch.setattr(report, "measurements", lambda _: real)
     _, table, said = on_photographs()
     assert table.data.values.tolist() == [
-        ["dc", "1", "15.0 ± 1.0 (5)", "28.0 (1)", "30.0 (1)"],
+        ["dc", "1", "15.0 ± 1.0 (5)", "29.0 ± 1.0 (2)", "30.0 (1)"],
         ["dm", "1", report.ABSENT, "26.0 (1)", "29.0 (1)"],
     ]
     assert said.data.startswith(
-        "*99% removed, loss* is above *full data* for 2 of 2 methods, by +2.5 points in the mean (from +2.0, dc, to "
+        "*99% removed, loss* is above *full data* for 2 of 2 methods, by +2.0 points in the mean (from +1.0, dc, to "
         "+3.0, dm)."
     )
     assert "Not run yet: cafe" in said.data
