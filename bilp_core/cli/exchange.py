@@ -28,13 +28,11 @@ def import_set(args: argparse.Namespace) -> None:
     place = device()
     real = evaluation.seen(made, train.to(place))
     finished(made, out, args, real)
-    by_chance, share = evaluation.chance(train), evaluation.taught(made, real, seed=0)
-    print(f"a network trained on them names {share:.1%} of the training images (chance {by_chance:.1%})")
-    if evaluation.hardly(share, by_chance):
-        words.warning(
-            "the images teach next to nothing of these classes: another order of them (--classes), other numbers "
-            "(--values, --mean, --zca), or another data set"
-        )
+    words.taught(
+        evaluation.taught(made, real, seed=0), evaluation.chance(train),
+        " of these classes: another order of them (--classes), other numbers (--values, --mean, --zca), or another "
+        "data set",
+    )  # fmt: skip
 
 
 def _mean(given: list[str] | None) -> tuple[float, ...] | str | None:

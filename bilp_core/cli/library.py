@@ -129,7 +129,7 @@ def distill(args: argparse.Namespace) -> None:
     from .. import distillers
     from ..data.cache import cache_home
     from ..data.images import sample_print
-    from ..evaluation import chance, hardly, taught
+    from ..evaluation import chance, taught
     from ..nets.networks import network
     from ..pruning import Adaptive, Representative, load_kept
     from ..trials.provenance import device, provenance
@@ -174,13 +174,10 @@ def distill(args: argparse.Namespace) -> None:
         words.dropped(made.meta["adaptive"])
     if made.decoder:
         print(f"they are made from {made.numbers} numbers, as many as {made.budget:.2f} images a class have")
-    by_chance, share = chance(train), taught(made, train, seed=args.seed)
-    print(f"a network trained on them names {share:.1%} of the training images (chance {by_chance:.1%})")
-    if hardly(share, by_chance):
-        words.warning(
-            "the images teach next to nothing: more iterations, another network, or another image_lr "
-            f"(--set image_lr={method.image_lr:g} now) may help"
-        )
+    words.taught(
+        taught(made, train, seed=args.seed), chance(train),
+        f": more iterations, another network, or another image_lr (--set image_lr={method.image_lr:g} now) may help",
+    )  # fmt: skip
 
 
 def evaluate(args: argparse.Namespace) -> None:

@@ -47,13 +47,7 @@ def judged(
     """Method, network and protocol by which a set is evaluated on data; None: its own."""
     from .. import evaluation
 
-    method, own = method_of(synthetic, method), method_of(synthetic)
-    network = network or evaluation.judge_of(synthetic)
-    recipe = evaluation.protocol(
-        method, data, network, ipc=evaluation.stored(synthetic), factor=evaluation.factor_of(synthetic),
-        learned_lr=synthetic.meta.get("lr") if method == own else None, **options,
-    )  # fmt: skip
-    return method, network, recipe
+    return evaluation.judged_by(synthetic, data, method_of(synthetic, method), network, **options)
 
 
 def finished(made: SyntheticSet, out: Path, args: argparse.Namespace, data: ImageData | None) -> None:

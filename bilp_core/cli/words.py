@@ -48,6 +48,15 @@ def dropped(about: Mapping[str, Any]) -> None:
         )
 
 
+def taught(share: float, by_chance: float, remedy: str) -> None:
+    """What a set teaches of the real images, and a warning where that is next to nothing. remedy : what may help."""
+    from ..evaluation import hardly
+
+    print(f"a network trained on them names {share:.1%} of the training images (chance {by_chance:.1%})")
+    if hardly(share, by_chance):
+        warning(f"the images teach next to nothing{remedy}")
+
+
 def warning(text: str) -> None:
     print(f"bilp: warning: {text}", file=sys.stderr, flush=True)
 

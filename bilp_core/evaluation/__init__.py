@@ -1,7 +1,7 @@
 """How good a synthetic set is."""
 
 from .accuracies import Accuracies, check_same, evaluate, judge_of, seen
-from .baselines import Beside, all_real, beside, chance, factor_of, hardly, random_real, stored, taught
+from .baselines import Beside, all_real, beside, chance, factor_of, hardly, judged_by, random_real, stored, taught
 from .card import card, known_accuracies, remember, set_print
 from .fairness import Fair, fair
 from .protocols import Protocol, known, protocol
@@ -21,6 +21,7 @@ __all__ = [
     "fair",
     "hardly",
     "judge_of",
+    "judged_by",
     "known",
     "known_accuracies",
     "protocol",

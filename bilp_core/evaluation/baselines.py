@@ -150,13 +150,9 @@ def taught(synthetic: SyntheticSet, data: ImageData, *, seed: int = 0) -> float:
     >>> 0.4 < taught(made, train) < 1
     True
     """
-    network, data = judge_of(synthetic), seen(synthetic, data)
+    data = seen(synthetic, data)
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    method = known(str(synthetic.meta.get("method", "dm")))
-    recipe = protocol(
-        method, data, network,
-        ipc=stored(synthetic), factor=factor_of(synthetic), learned_lr=synthetic.meta.get("lr"),
-    )  # fmt: skip
+    _, network, recipe = judged_by(synthetic, data)
     samples = samples_of(synthetic, recipe, data.device)
     most = max(50, CHECK_POSITIONS // (len(samples) * data.shape[1] * data.shape[2]))
     recipe = replace(recipe, epochs=min(recipe.epochs, CHECK_EPOCHS, most))
@@ -256,6 +252,33 @@ def stored(synthetic: SyntheticSet) -> int:
     """
     decoded = synthetic.meta.get("decoded", {})
     return int(decoded.get("ipc", 0)) or max(1, round(synthetic.budget))
+
+
+def judged_by(
+    synthetic: SyntheticSet, data: ImageData, method: str | None = None, network: str | None = None, **options: Any
+) -> tuple[str, str, Protocol]:
+    """Method, network and protocol by which a set is evaluated on data. method, network : None for its own.
+
+    options : of the protocol, to change. A learning rate that was learned with the set counts by its own method only.
+    Raises InputError for an unknown method or option.
+
+    >>> import torch
+    >>> from bilp_core import load
+    >>> from bilp_core.evaluation import judged_by
+    >>> from bilp_core.synthetic import initial
+    >>> train, test = load("digits")
+    >>> made = initial(train, ipc=1, init="real", rng=torch.Generator().manual_seed(0))
+    >>> method, network, recipe = judged_by(made, test, network="mlp", epochs=7)
+    >>> method, network, recipe.epochs
+    ('dm', 'mlp', 7)
+    """
+    own = known(str(synthetic.meta.get("method", "dm")))
+    method, network = known(method) if method else own, network or judge_of(synthetic)
+    recipe = protocol(
+        method, data, network, ipc=stored(synthetic), factor=factor_of(synthetic),
+        learned_lr=synthetic.meta.get("lr") if method == own else None, **options,
+    )  # fmt: skip
+    return method, network, recipe
 
 
 def factor_of(synthetic: SyntheticSet) -> int:

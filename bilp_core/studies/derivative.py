@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 from torch import Tensor
@@ -14,6 +15,7 @@ from ..indicators.el2n import error_norm
 from ..indicators.recording import Curve, Watch, cross_entropy, record
 from ..nets import Probe
 from ..utils.progress import Report
+from .overlap import common
 
 
 def common_share(a: Tensor, b: Tensor, share: float) -> float:
@@ -25,8 +27,7 @@ def common_share(a: Tensor, b: Tensor, share: float) -> float:
     0.5
     """
     count = max(1, round(share * len(a)))
-    largest = [set(values.topk(count).indices.tolist()) for values in (a, b)]
-    return len(largest[0] & largest[1]) / count
+    return common(a.topk(count).indices, b.topk(count).indices, a.new_zeros(len(a), dtype=torch.int64))
 
 
 def by_epoch(

@@ -38,11 +38,13 @@ def pictures(trials: Sequence[Trial], folder: str | Path, store: Store | str | P
         made = store.synthetic(trial.synthetic_key)
         if made is None:
             continue
+        import torch
         from PIL import Image
         from torchvision.utils import make_grid
 
-        columns = [made.pixels()[made.hard_labels == c][:SHOWN] for c in range(len(made.classes))]
-        blank = made.pixels()[0].new_full(made.images.shape[1:], 255)  # learned labels may leave a class without images
+        pixels = made.pixels()
+        columns = [pixels[made.hard_labels == c][:SHOWN] for c in range(len(made.classes))]
+        blank = torch.full_like(pixels[0], 255)  # learned labels may leave a class without images
         deepest = max(map(len, columns))
         images = [column[k] if k < len(column) else blank for k in range(deepest) for column in columns]
         sheet = make_grid(images, nrow=len(columns), padding=1, pad_value=255)
