@@ -1,5 +1,6 @@
 """Chapters are checked, executed when something changed, staged when they succeeded, and rendered."""
 
+import ast
 import json
 import os
 import shutil
@@ -67,6 +68,17 @@ def test_the_books_own_chapters_and_presets_agree():
             values = book.settings(chapter, preset)
             assert values.keys() == chapter.defaults.keys()
         assert book.settings(chapter, "quick") == chapter.defaults, chapter.name
+
+
+@pytest.mark.parametrize("chapter", book.chapters(), ids=lambda chapter: chapter.name)
+def test_no_cell_changes_a_parameter(chapter):
+    # A name given a second value would change what the cells below it run.
+    cells = [cell for cell in chapter.notebook().cells if cell.cell_type == "code"]
+    later = [cell.source for cell in cells if "parameters" not in cell.metadata.get("tags", [])]
+    names = [node for source in later for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+    stored = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    assert names, "cells without any name"
+    assert not stored & set(chapter.defaults)
 
 
 def test_nothing_changed_means_nothing_done(project, dry):
