@@ -274,7 +274,7 @@ def test_coresets(data):
 # ---- networks, training, augmentation -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spec", NETWORKS)
+@pytest.mark.parametrize("spec", [f"{name}:frames=3" if name == "convnet-gru" else name for name in NETWORKS])
 def test_networks_train_and_are_measured(spec, data):
     large = replace(data, images=data.images[:2].repeat(1, 1, 4, 4), labels=data.labels[:2])
     ensemble = Ensemble(spec, large.shape, 3, [0, 1], "cuda", batch=2)

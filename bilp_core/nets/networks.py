@@ -17,6 +17,10 @@ A network is asked for with a spec, `name` or `name:option=value,...`; these tak
                    width  of the first convolution, 1 to 512; default 128
     vgg11  vgg11-bn  resnet18  resnet18-bn  resnet18-bn-ap
                    width  of the first stage, 1 to 256; default 64
+    convnet-gru    of clips, whose frames are its first channels, frame by frame
+                   depth  1 to 8; default 3
+                   width  1 to 1024; default 128
+                   frames 1 to 256, of a clip; default 8
     mlp  lenet
     resnet10  resnet10-bn  resnetap10  resnetap10-bn  densenet-bn  efficientnet-bn
 
@@ -36,6 +40,9 @@ nor stochastic depth.
 frepo-convnet is the network of FRePo (Zhou et al. 2022, yongchaoz/FRePo). kernel-convnet is that of RFAD (Loo et al.
 2022, yolky/RFAD) and, with its stem, of KIP (Nguyen et al. 2021, google-research/kip); its weights are drawn as kernels
 of endlessly wide networks have it.
+
+convnet-gru is the network of clips that the paper takes (supplement Sec. 6.4), as in the code of Wang et al. 2024
+(yuz1wan/video_distillation).
 
 Nothing works in place: every network can be differentiated twice and used under `torch.func`.
 """
@@ -57,6 +64,7 @@ from .borrowed import densenet, efficientnet
 from .classic import alexnet, lenet, mlp, vgg11
 from .convnet import convnet, frepo_convnet, kernel_convnet
 from .layers import ACTIVATIONS, BIAS, CUT_NORMAL, GAIN, NORMS, POOLS, Network, Shape
+from .recurrent import GRU, convnet_gru
 from .residual import resnet10, resnet18
 
 # name -> builder(shape, **options) of everything before the last linear layer
@@ -79,6 +87,7 @@ NETWORKS: dict[str, Callable[..., nn.Sequential]] = {
     "efficientnet-bn": efficientnet,
     "frepo-convnet": frepo_convnet,
     "kernel-convnet": kernel_convnet,
+    "convnet-gru": convnet_gru,
 }
 FEWEST_POSITIONS = 16  # of an instance norm, below which its mean and deviation say little
 # how the weights of those that do not start as PyTorch does are drawn, see `initialise`
@@ -104,6 +113,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...] | range]] = {
         "pool": tuple(POOLS),
         "stem": ("none", "conv"),
     },
+    "convnet-gru": {"depth": range(1, 9), "width": range(1, 1025), "frames": range(1, 257)},
     **{name: {"width": range(1, 513)} for name in ("alexnet", "alexnet-bn")},
     **{name: {"width": range(1, 257)} for name in ("vgg11", "vgg11-bn", "resnet18", "resnet18-bn", "resnet18-bn-ap")},
 }
@@ -264,6 +274,8 @@ def network(spec: str, shape: Shape, num_classes: int) -> Network:
         raise InputError(f"number of classes must be at least 1, got {num_classes}")
     try:
         features, size = _features(name, options, shape)
+    except InputError:  # it says itself what is wrong
+        raise
     except (RuntimeError, ValueError) as error:
         least = _next_size(name, options, shape)
         # grey images of this very size are padded by more, so that larger ones may be too small
@@ -320,7 +332,8 @@ def trains_on_one(net: nn.Module, shape: Shape) -> bool:
 @torch.no_grad()
 def initialise(net: nn.Module, rng: Generator) -> None:
     """Draw fresh weights in place, as PyTorch does by default: weights and biases of convolutions and linear
-    layers uniform on +-1/sqrt(fan in); norm layers to one and zero, their running statistics reset. The
+    layers uniform on +-1/sqrt(fan in), those of recurrent layers on +-1/sqrt(units); norm layers to one and zero, their
+    running statistics reset. The
     convolutions of resnet10 and resnetap10, as in IDC's code: normal with variance 2/(fan out). frepo-convnet, as
     in FRePo's: normal, cut off at two standard deviations, with variance 1/(fan in) and biases of zero. kernel-convnet,
     as in RFAD's and KIP's: normal with variance 2/(fan in), biases with deviation 0.1.
@@ -351,8 +364,8 @@ def initialise(net: nn.Module, rng: Generator) -> None:
             module.bias.normal_(std=BIAS, generator=rng)
         elif start == "he" and isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=rng)
-        elif isinstance(module, nn.Conv2d | nn.Linear):
-            bound = 1 / math.sqrt(module.weight[0].numel())
+        elif isinstance(module, nn.Conv2d | nn.Linear | GRU):
+            bound = 1 / math.sqrt(module.hidden if isinstance(module, GRU) else module.weight[0].numel())
             for parameter in module.parameters():
                 parameter.uniform_(-bound, bound, generator=rng)
         elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):

@@ -10,6 +10,7 @@ import pandas as pd
 from .. import report
 from ..errors import InputError
 from ..nets import NETWORKS, evaluation_spec, network
+from ..nets.networks import OPTIONS
 
 SLOT = ["method", "ipc", "network", "judge"]
 FAR = 2  # standard errors
@@ -111,7 +112,8 @@ def fitting(sides: Sequence[int]) -> pd.DataFrame:
     >>> fitting([8, 16]).set_index("network").loc["lenet"].tolist()
     ['–', 'yes']
     """
-    rows = [[name, *("yes" if _fits(name, side) else report.ABSENT for side in sides)] for name in NETWORKS]
+    images = [name for name in NETWORKS if "frames" not in OPTIONS.get(name, {})]  # others take clips
+    rows = [[name, *("yes" if _fits(name, side) else report.ABSENT for side in sides)] for name in images]
     return pd.DataFrame(rows, columns=["network", *map(str, sides)])
 
 

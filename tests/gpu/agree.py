@@ -164,7 +164,8 @@ def _network(spec: str) -> Callable[[str], Pair]:
         large = ImageData(
             data.images[:16].repeat(1, 1, 2, 2), data.labels[:16], data.classes, data.mean, data.std, "large"
         )
-        networks = Ensemble(spec, large.shape, CLASSES, [0, 1], device, batch=8)
+        own = f"{spec}:frames={large.shape[0]}" if spec == "convnet-gru" else spec  # its images are clips
+        networks = Ensemble(own, large.shape, CLASSES, [0, 1], device, batch=8)
         before = _flat(networks)
         fit(networks, large, Recipe(epochs=1, lr=1e-3, batch=8))
         return before, _flat(networks)

@@ -31,6 +31,7 @@ PARAMETERS = {
     "resnetap10-bn": (1_228_970, 1_228_394, 1_252_100),
     "densenet-bn": (1_000_618, 1_000_186, 1_035_268),
     "efficientnet-bn": (4_020_358, 4_019_782, 4_135_648),
+    "convnet-gru": (2_073_098, 2_070_794, 2_096_228),
 }
 CONVNET_PARAMETERS = {  # 3x32x32 with 10 classes
     "convnet:depth=1": 331_530,
@@ -51,6 +52,7 @@ CONVNET_PARAMETERS = {  # 3x32x32 with 10 classes
     "kernel-convnet:width=1024": 19_068_938,
     "frepo-convnet:depth=2,width=16": 16 * 28 + 32 * 145 + 10 * (32 * 64 + 1),
 }
+SINGLE = [f"{name}:frames=1" if name == "convnet-gru" else name for name in NETWORKS]  # as they take images
 DIGITS = (1, 8, 8)
 STEM = nn.Conv2d | nn.BatchNorm2d | nn.GroupNorm | nn.ReLU | nn.MaxPool2d | nn.AvgPool2d | Conv2dNormActivation
 
@@ -69,10 +71,10 @@ def images(count: int, shape: tuple[int, int, int], seed: int = 1) -> torch.Tens
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("spec", NETWORKS)
+@pytest.mark.parametrize("spec", SINGLE)
 def test_parameters_match_the_reference(spec: str) -> None:
     settings = (((3, 32, 32), 10), ((1, 28, 28), 10), ((3, 32, 32), 100))
-    assert tuple(count(network(spec, *setting)) for setting in settings) == PARAMETERS[spec]
+    assert tuple(count(network(spec, *setting)) for setting in settings) == PARAMETERS[spec.partition(":")[0]]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,39 @@ def test_a_width_narrows_every_map_in_proportion(spec: str, width: int) -> None:
 @pytest.mark.parametrize(("spec", "parameters"), CONVNET_PARAMETERS.items())
 def test_convnet_options_match_the_reference(spec: str, parameters: int) -> None:
     assert count(network(spec, (3, 32, 32), 10)) == parameters
+
+
+def test_network_of_clips_has_the_size_and_the_order_of_the_papers() -> None:
+    """Kinetics-400: 8 frames of 64x64, a frame's 128 x 8 x 8 features, 1024 units."""
+    net = ready("convnet-gru", (24, 64, 64), 400)
+    trunk = 3 * 9 * 128 + 128 + 2 * (128 * 9 * 128 + 128) + 3 * 2 * 128
+    recurrent = 3 * 1024 * (8192 + 1024) + 2 * 3 * 1024
+    assert recurrent == count(net.features[1]) == 28_317_696
+    assert count(net) == trunk + recurrent + 400 * 1025 == 29_027_216
+
+
+def test_network_of_clips_computes_its_formula() -> None:
+    net, shape = ready("convnet-gru:depth=1,width=4,frames=3", (6, 8, 8), 5), (6, 8, 8)
+    trunk, plain = net.features[0].trunk, nn.GRU(64, 8, batch_first=True)
+    plain.load_state_dict(net.features[1].state_dict())
+    clips = images(2, shape)
+    each = torch.stack([trunk(clips[:, 2 * t : 2 * t + 2]).flatten(1) for t in range(3)], 1)
+    states, _ = plain(each)
+    torch.testing.assert_close(net.embed(clips), states.mean(1))
+    reverse = clips.view(2, 3, 2, 8, 8).flip(1).flatten(1, 2)
+    assert (net.embed(reverse) - net.embed(clips)).abs().max() > 1e-3  # the order of frames counts
+    bound = 8**-0.5
+    for parameter in plain.parameters():
+        assert bound / 2 < parameter.abs().max() <= bound
+
+
+def test_frames_that_do_not_divide_the_channels_are_refused() -> None:
+    with pytest.raises(InputError, match="'convnet-gru': 3 channels are no 8 frames of equal colours"):
+        network("convnet-gru", (3, 32, 32), 10)
+    with pytest.raises(InputError, match="frames must be a whole number from 1 to 256, got '0'"):
+        parse("convnet-gru:frames=0")
+    with pytest.raises(InputError, match="needs images of at least 8x8 pixels, got 4x4"):
+        network("convnet-gru:depth=3", (24, 4, 4), 10)
 
 
 def test_default_depth_is_four_from_64_pixels() -> None:
@@ -142,7 +177,7 @@ def test_frepo_convnet_computes_its_formula(training: bool) -> None:
     torch.testing.assert_close(found, maps.flatten(1))
 
 
-@pytest.mark.parametrize("spec", NETWORKS)
+@pytest.mark.parametrize("spec", SINGLE)
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 64, 64)])
 def test_embedding_feeds_the_classifier(spec: str, shape: tuple[int, int, int]) -> None:
     net = ready(spec, shape, 7).eval()
@@ -188,7 +223,7 @@ def test_resnetap10_halves_by_averages_alone() -> None:
         assert not any(isinstance(layer, nn.MaxPool2d) for layer in layers)
 
 
-@pytest.mark.parametrize("spec", NETWORKS)
+@pytest.mark.parametrize("spec", SINGLE)
 def test_nothing_works_in_place_or_at_random(spec: str) -> None:
     net = ready(spec, (3, 32, 32))
     assert not any(getattr(module, "inplace", False) for module in net.modules())
@@ -247,7 +282,7 @@ def test_grey_28_is_named_beside_the_least_size() -> None:
 
 
 @pytest.mark.parametrize("side", [8, 16])
-@pytest.mark.parametrize("spec", NETWORKS)
+@pytest.mark.parametrize("spec", SINGLE)
 def test_small_images_work_or_the_size_needed_is_said(spec: str, side: int) -> None:
     """Forward, backward and telling two images apart, on one image too where it trains on one."""
     shape = (1, side, side)
@@ -404,6 +439,7 @@ SMALL = [
     *("mlp", "lenet", "convnet:width=8", "convnet:width=8,norm=batch,pool=max", "convnet:width=8,norm=layer"),
     *("convnet:width=8,act=swish,norm=group", "convnet:width=8,act=leakyrelu"),
     *("alexnet-bn", "resnet18-bn-ap", "resnet10", "resnetap10", "frepo-convnet:width=4,norm=batch"),
+    "convnet-gru:depth=2,width=8,frames=1",
 ]
 
 
