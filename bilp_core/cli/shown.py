@@ -19,7 +19,7 @@ def check(report: dict[str, Any]) -> None:
     width = max(map(len, classes))
     for name, counts in classes.items():
         print(f"{_safe(name):{width}}  {counts['train']:7} train  {counts['test']:7} test")
-    for name in ("shape", "mean", "std", "channels_without_contrast"):
+    for name in ("shape", "frames", "mean", "std", "channels_without_contrast"):
         if name in report:
             print(f"{name.replace('_', ' ')}: {report[name]}")
     print(f"chance: {100 * report['chance']:.1f} % (the largest class)")

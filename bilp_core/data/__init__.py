@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .cache import cache_home
     from .checking import check, check_folder
     from .datasets import DATASETS, DataSet, load
-    from .images import ImageData, Splits, fingerprint, measured
+    from .images import ImageData, Splits, fingerprint, measured, strips
     from .stored import Stored
     from .whitening import WHITENINGS, Whitening, whitened, with_whitening
 
@@ -16,7 +16,7 @@ _FILES = {
     "cache": ("cache_home",),
     "checking": ("check", "check_folder"),
     "datasets": ("DATASETS", "DataSet", "load"),
-    "images": ("ImageData", "Splits", "fingerprint", "measured"),
+    "images": ("ImageData", "Splits", "fingerprint", "measured", "strips"),
     "stored": ("Stored",),
     "whitening": ("WHITENINGS", "Whitening", "whitened", "with_whitening"),
 }
@@ -34,6 +34,7 @@ __all__ = [
     "fingerprint",
     "load",
     "measured",
+    "strips",
     "whitened",
     "with_whitening",
 ]

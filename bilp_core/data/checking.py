@@ -129,8 +129,9 @@ def _described(data: ImageData) -> dict[str, Any]:
     return {
         "name": data.name,
         "shape": list(data.shape),
-        "mean": [round(v, 4) for v in data.mean],
-        "std": [round(v, 4) for v in data.std],
+        **({"frames": data.frames} if data.frames > 1 else {}),  # all of them with the same mean and std
+        "mean": [round(v, 4) for v in data.mean[: data.shape[0] // data.frames]],
+        "std": [round(v, 4) for v in data.std[: data.shape[0] // data.frames]],
     }
 
 

@@ -12,6 +12,7 @@ from ..errors import InputError
 from .stored import Stored
 
 CHUNK = 1000  # images at a time where all are looked at
+SHOWN = 4  # frames of a clip that a picture has
 
 
 class Map(Protocol):
@@ -32,13 +33,15 @@ class Map(Protocol):
 class ImageData:
     """Labelled images that live on one device.
 
-    images : uint8 [N, C, H, W], or as many that stay on the disk (`Stored`) until `batch` asks for some.
+    images : uint8 [N, C, H, W], or as many that stay on the disk (`Stored`) until `batch` asks for some. Clips of T
+             frames are images [N, T*C, H, W], frame by frame.
     labels : int64 [N], from 0 to len(classes) - 1.
     mean, std : per channel, of pixels / 255; `batch` normalises with them.
     name : what messages call it. named : the data set of ours that it is, empty for anybody's folder: settings that
            belong to a data set go by it, never by a folder's name.
     flip : whether a mirrored image keeps its label (not so for digits).
     files : where each sample came from, [N] paths relative to the folder; None for data sets that have no files.
+    frames : T of clips; of images 1.
     whitening, white : where images are ZCA-whitened instead of normalised: the map, and float32 [N, C, H, W] of all
            images, None for those on the disk; see `whitening.whitened`.
     Raises InputError where a type or a shape is another.
@@ -68,12 +71,15 @@ class ImageData:
     white: Annotated[Tensor, "float32 [N, C, H, W]"] | None = None
     named: str = ""
     files: np.ndarray | None = None
+    frames: int = 1
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             raise InputError(f"images are {self.images.dtype} {list(self.images.shape)}: must be uint8 [N, C, H, W]")
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise InputError(f"labels are {self.labels.dtype} {list(self.labels.shape)}: must be int64 [N]")
+        if self.frames < 1 or self.images.shape[1] % self.frames:
+            raise InputError(f"frames = {self.frames}: must divide the {self.images.shape[1]} channels of the images")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -86,6 +92,11 @@ class ImageData:
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
         return self.images.shape[1], self.images.shape[2], self.images.shape[3]
+
+    @property
+    def positions(self) -> int:
+        """Pixels of a sample, in all its frames: what the work of a network goes by."""
+        return self.frames * self.shape[1] * self.shape[2]
 
     @property
     def device(self) -> torch.device:
@@ -108,6 +119,18 @@ class ImageData:
         images = self.images.take(indices) if isinstance(self.images, Stored) else self.images[indices]
         return replace(self, images=images, labels=self.labels[indices], white=white, files=files)
 
+    def clips(self, indices: Annotated[Tensor, "[n]"]) -> Annotated[Tensor, "uint8 [n, T, c, H, W]"]:
+        """Samples as clips, frame by frame.
+
+        >>> import torch
+        >>> from bilp_core import ImageData
+        >>> images = torch.arange(6, dtype=torch.uint8).view(1, 6, 1, 1).expand(1, 6, 4, 4)
+        >>> data = ImageData(images, torch.tensor([0]), ("run",), (0.5,) * 6, (0.25,) * 6, "two frames", frames=2)
+        >>> data.clips(torch.tensor([0]))[0, :, :, 0, 0].tolist()  # of three colours each
+        [[0, 1, 2], [3, 4, 5]]
+        """
+        return self.images[indices].unflatten(1, (self.frames, -1))
+
     def of_class(self, label: int) -> Annotated[Tensor, "int64 [n]"]:
         """Indices of the samples of one class, int64, ascending."""
         return (self.labels == label).nonzero().flatten()
@@ -125,6 +148,21 @@ class ImageData:
             return self.whitening.apply(images)
         mean, std = (torch.tensor(v, device=self.device).view(-1, 1, 1) for v in (self.mean, self.std))
         return images.float().div_(255).sub_(mean).div_(std)
+
+
+def strips(images: Annotated[Tensor, "[n, TC, H, W]"], frames: int) -> Annotated[Tensor, "[n, C, H, kW]"]:
+    """Clips to look at: `SHOWN` of their frames, evenly spaced, first and last among them, side by side; images as they
+    are.
+
+    >>> import torch
+    >>> from bilp_core.data import strips
+    >>> clips = torch.arange(8.0).view(1, 8, 1, 1)  # of one pixel
+    >>> strips(clips, frames=8).flatten().tolist(), strips(clips, frames=1).shape
+    ([0.0, 2.0, 5.0, 7.0], torch.Size([1, 8, 1, 1]))
+    """
+    picks = [round(k * (frames - 1) / (SHOWN - 1)) for k in range(SHOWN)] if frames > SHOWN else range(frames)
+    each = images.unflatten(1, (frames, -1))
+    return torch.cat([each[:, pick] for pick in picks], 3)
 
 
 class Splits(NamedTuple):
@@ -175,6 +213,7 @@ def fingerprint(data: ImageData) -> str:
     True
     """
     seen = data.whitening.identity if data.whitening else ""
+    seen += f" {data.frames} frames" * (data.frames > 1)
     return _digest(data, f"{data.mean} {data.std} {data.flip} {seen}")
 
 

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from ..data.images import ImageData
 from ..errors import InputError
-from ..nets.augment import dsa_strategy
 from ..nets.layers import ACTIVATIONS
 from ..nets.memory import split
 from ..pruning import ite
 from .dc import train_network
 from .matching import Matching
-from .method import Kept
+from .method import Kept, siamese_strategy
 from .run import Run
 
 HALVED = (0.6, 0.8, 0.9)  # of the rounds: after 1,200, 1,600 and 1,800 of 2,000
@@ -106,7 +105,7 @@ class CAFE(Matching):
             raise InputError(f"cafe: most = {self.most}: must be at least 1")
 
     def strategy(self, data: ImageData) -> str:
-        return dsa_strategy(data.flip) if self.augment else "none"
+        return siamese_strategy(self, data)
 
     def passes(self, ipc: int) -> int:  # noqa: ARG002
         return min(WINDOW, self.most)

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.images import ImageData
-from ..nets.augment import dsa_strategy
 from .gradients import GradientMatching
+from .method import siamese_strategy
 from .run import Run
 
 # (outer, inner) loops of the reference for each IPC
@@ -104,7 +104,7 @@ class DC(GradientMatching):
         return self.outer or outer, self.inner or inner
 
     def strategy(self, data: ImageData) -> str:
-        return dsa_strategy(data.flip) if self.augment else "none"
+        return siamese_strategy(self, data)
 
     def passes(self, ipc: int) -> int:
         return self.loops(ipc)[0]

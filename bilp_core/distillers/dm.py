@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..data.images import ImageData
-from ..nets.augment import dsa_strategy
 from ..nets.memory import split
 from .matching import Matching
+from .method import siamese_strategy
 from .run import Run
 
 
@@ -24,7 +24,7 @@ def summed_features(net: nn.Module, images: Tensor, weights: Tensor | None = Non
 class DM(Matching):
     """Match the mean features of synthetic and real images, class by class, under random untrained networks.
 
-    augment : under the augmentation of DSA, one draw for the real and the synthetic images of a class.
+    augment : under the augmentation of DSA, one draw for the real and the synthetic images of a class; clips are not.
     Raises InputError for a value out of range.
     Source: Zhao & Bilen, Dataset Condensation with Distribution Matching, WACV 2023.
 
@@ -52,7 +52,7 @@ class DM(Matching):
     augment: bool = True
 
     def strategy(self, data: ImageData) -> str:
-        return dsa_strategy(data.flip) if self.augment else "none"
+        return siamese_strategy(self, data)
 
     def statistic(self, run: Run, images: Tensor, label: int, *, real: bool) -> list[Tensor]:  # noqa: ARG002
         if not real:

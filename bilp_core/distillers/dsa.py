@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..data.images import ImageData
+from ..errors import InputError
 from .dc import DC
 
 
@@ -27,3 +29,8 @@ class DSA(DC):
     summary: ClassVar[str] = "gradient matching under Siamese augmentation"
 
     augment: bool = True
+
+    def strategy(self, data: ImageData) -> str:
+        if data.frames > 1:
+            raise InputError(f"dsa: {data.name} has clips, of which no augmentation is defined: take dc")
+        return super().strategy(data)

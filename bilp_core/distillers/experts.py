@@ -202,7 +202,7 @@ def build(
         progress(0, count, f"{them} will take {len(missing) * size / 1e9:.3g} GB in {folder}")
     together = 1
     if stacks(data.device, training.batch, data.shape):
-        together = min(TOGETHER, fitting(training.batch * data.shape[1] * data.shape[2], data.device))
+        together = min(TOGETHER, fitting(training.batch * data.positions, data.device))
     while missing:
         _train(data, spec, training, missing[:together], folder, manifest, count - len(missing), count, progress)
         manifest = read_manifest(folder, own) or manifest
@@ -238,7 +238,7 @@ def _train(
 
     ensemble = Ensemble(
         spec, data.shape, data.num_classes, [seeds("expert", 0, k + 1)[k] for k in group], data.device,
-        batch=training.batch, positions=len(group) * training.epochs * len(data) * data.shape[1] * data.shape[2],
+        batch=training.batch, positions=len(group) * training.epochs * len(data) * data.positions,
     )  # fmt: skip
     kept, start = [ensemble.weights()], time.perf_counter()
 

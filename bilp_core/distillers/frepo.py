@@ -82,7 +82,9 @@ class FRePo(OnFeatures):
                 raise InputError(f"frepo: {name} = {getattr(self, name)}: must be at least 1")
 
     def resolved(self, data: ImageData, ipc: int) -> FRePo:
-        flip = data.shape[0] > 1 and data.flip and ipc * data.num_classes <= FLIP_UP_TO
+        if self.flip == "on" and data.frames > 1:
+            raise InputError("frepo: flip = 'on': must be off on clips, of which no augmentation is defined")
+        flip = data.shape[0] > 1 and data.frames == 1 and data.flip and ipc * data.num_classes <= FLIP_UP_TO
         return replace(
             self,
             flip=("on" if flip else "off") if self.flip == "auto" else self.flip,

@@ -64,7 +64,7 @@ def setting(data: ImageData) -> Setting:
     """
     if data.named in SETTINGS:
         return SETTINGS[data.named]
-    if not data.named and len(data) * data.shape[1] * data.shape[2] <= SMALL:
+    if not data.named and len(data) * data.positions <= SMALL:
         return replace(SETTINGS["digits"], image_lr=OWN_LR, side=data.shape[1])
     if min(data.shape[1:]) >= 128:
         return LARGE
@@ -143,6 +143,12 @@ class IDC(GradientMatching):
     def resolved(self, data: ImageData, ipc: int) -> IDC:
         own = setting(data)
         plain = data.named == "mnist" and self.factor > 1  # where the reference found cutout and CutMix of no use
+        if data.frames > 1:
+            if self.cutmix == "on":
+                raise InputError("idc: cutmix = 'on': must be 'off' on clips, of which no augmentation is defined")
+            return replace(
+                self.resolved(replace(data, frames=1), ipc), cutmix="off", augment=self.augment.replace("auto", "none")
+            )
         auto_lr = own.image_lr * ipc / 10 * (data.shape[1] / own.side) ** 2
         return replace(
             self,

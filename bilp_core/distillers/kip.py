@@ -87,8 +87,8 @@ class KIP(Regression):
     def function(self) -> Kernel:
         return Kernel(self.kernel, self.depth, self.head, self.of, self.stem)
 
-    def network(self, shape: tuple[int, int, int]) -> str:
-        return kernel_network(shape)
+    def network(self, data: ImageData) -> str:
+        return kernel_network(data.shape)
 
     def resolved(self, data: ImageData, ipc: int) -> KIP:  # noqa: ARG002
         zca = self.whitening(data)

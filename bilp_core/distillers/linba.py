@@ -18,7 +18,7 @@ from ..nets import augment
 from ..nets.networks import network
 from ..synthetic.decoders import Bases
 from ..synthetic.set import SyntheticSet
-from .method import Distiller, Kept
+from .method import Distiller, Kept, siamese_strategy
 from .run import Run
 from .unrolling import Parameters, Step, Student, checkpointed, student_bytes
 
@@ -103,7 +103,7 @@ class LinBa(Distiller):
         return replace(self, bases=bases)
 
     def strategy(self, data: ImageData) -> str:
-        return augment.dsa_strategy(data.flip) if self.augment else "none"
+        return siamese_strategy(self, data)
 
     def round_bytes(self, data: ImageData, ipc: int, spec: str) -> int:
         c, height, width = data.shape
@@ -126,7 +126,14 @@ class LinBa(Distiller):
         decoder = Bases(tables[0].view(-1, *small), tables[1], (height, width))
         labels = torch.arange(data.num_classes, device=data.device).repeat_interleave(count)
         return SyntheticSet(
-            decoder.decoded(), labels, data.classes, data.mean, data.std, whitening=data.whitening, decoder=decoder
+            decoder.decoded(),
+            labels,
+            data.classes,
+            data.mean,
+            data.std,
+            whitening=data.whitening,
+            decoder=decoder,
+            frames=data.frames,
         )
 
     def prepare(self, run: Run) -> State:

@@ -126,7 +126,7 @@ def distill(
         needed, chosen = method.needs(ipc, init), init or method.default_init
     every_class, own = data.classes, None
     if part:
-        check_part(method, network or method.network(data.shape), data, adaptive or represent)
+        check_part(method, network or method.network(data), data, adaptive or represent)
         own = part.classes(data.num_classes)
         if method.parts == "task":
             data, own = only(data, own), None
@@ -136,7 +136,7 @@ def distill(
                 f"class {name!r} has {count} samples: init {chosen!r} with ipc = {ipc} needs {needed}; a smaller ipc, "
                 "or init noise, needs fewer"
             )
-    network = network or method.network(data.shape)
+    network = network or method.network(data)
     if doubt := doubts(network, data.shape):
         warnings.warn(doubt, stacklevel=2)
     settings = {

@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from ..data.images import ImageData
 from ..errors import InputError
 from ..evaluation import protocols
+from ..nets.augment import dsa_strategy
 from ..nets.networks import default_network
 from ..synthetic.decoders import Decoder
 from ..synthetic.formation import Formation
@@ -149,9 +150,9 @@ class Distiller(ABC):
         """The augmentation under which it matches."""
         return "none"
 
-    def network(self, shape: tuple[int, int, int]) -> str:
+    def network(self, data: ImageData) -> str:
         """The network for images [C, H, W] where none is asked for."""
-        return default_network(shape)
+        return default_network(data.shape, data.frames)
 
     def check(self, net: nn.Module) -> None:  # noqa: B027
         """Raise InputError if the method cannot work with a network like `net`."""
@@ -217,6 +218,23 @@ class Distiller(ABC):
             images = decoder.decoded()
         made = SyntheticSet(
             images, run.labels.detach(), data.classes, data.mean, data.std, meta, self.formation(), data.whitening,
-            decoder,
+            decoder, frames=data.frames,
         )  # fmt: skip
         return replace(made, meta={**meta, "budget": made.budget}) if decoder else made
+
+
+def siamese_strategy(method: Any, data: ImageData) -> str:
+    """DSA's augmentation, if `method.augment`. Of clips none is defined: InputError where a method that has none by
+    itself is asked for it.
+
+    >>> from bilp_core import load, make
+    >>> from bilp_core.distillers.method import siamese_strategy
+    >>> train, _ = load("digits")
+    >>> siamese_strategy(make("dm"), train), siamese_strategy(make("dm", augment=False), train)
+    ('color_crop_cutout_scale_rotate', 'none')
+    """
+    if method.augment and data.frames > 1:
+        if not type(method).augment:
+            raise InputError(f"{method.name}: augment = true: must be false on clips, of which none is defined")
+        return "none"
+    return dsa_strategy(data.flip) if method.augment else "none"

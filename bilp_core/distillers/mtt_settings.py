@@ -76,7 +76,7 @@ def setting(tables: Tables, data: ImageData, ipc: int) -> Any:
     """
     if data.named == "digits":
         kinds = ["digits"]
-    elif not data.named and len(data) * data.shape[1] * data.shape[2] <= SMALL:
+    elif not data.named and len(data) * data.positions <= SMALL:
         kinds = ["own"]
     elif min(data.shape[1:]) >= 64 or data.num_classes >= 400:
         many = ["imagenet"] * (data.num_classes >= 1000) + ["kinetics"] * (400 <= data.num_classes < 1000)

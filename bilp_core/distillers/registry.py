@@ -53,7 +53,7 @@ def suited(name: str, data: ImageData) -> dict[str, Any]:
     True
     """
     options_of(name)
-    small = data.named in ("", "digits") and len(data) * data.shape[1] * data.shape[2] <= SMALL
+    small = data.named in ("", "digits") and len(data) * data.positions <= SMALL
     tiny = small and min(data.shape[1:]) < 16
     return {**(METHODS[name].small if small else {}), **(METHODS[name].tiny if tiny else {})}
 

@@ -84,8 +84,8 @@ class RFAD(OnFeatures):
         if self.networks < 1:
             raise InputError(f"rfad: networks = {self.networks}: must be at least 1")
 
-    def network(self, shape: tuple[int, int, int]) -> str:
-        return kernel_network(shape)
+    def network(self, data: ImageData) -> str:
+        return kernel_network(data.shape)
 
     def resolved(self, data: ImageData, ipc: int) -> RFAD:  # noqa: ARG002
         size = math.prod(data.shape)

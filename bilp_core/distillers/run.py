@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..data.images import ImageData
+from ..errors import InputError
 from ..nets import augment
 from ..nets.compiling import compiled
 from ..nets.memory import split
@@ -79,9 +80,13 @@ class Run:
         )
         self.state: Any = None  # the method's own, see `prepare`
         self.strategy = method.strategy(data)
+        if data.frames > 1 and self.strategy != "none":
+            raise InputError(
+                f"{method.name}: augmentation {self.strategy!r}: must be none on clips, of which none is defined"
+            )
         self.grey = middle_grey(data.mean, data.std).to(data.device)
         positions = method.iterations * method.passes(self.ipc) * data.num_classes * self.batches.size
-        self._positions = 0 if self.batchnorms else positions * data.shape[1] * data.shape[2]
+        self._positions = 0 if self.batchnorms else positions * data.positions
         self._compiled: dict[Callable, Callable] = {}
         # images of a pass, such that the largest batch falls into equal parts: one shape is compiled
         full = min(self.batches.size, max(map(len, self.batches.members)))

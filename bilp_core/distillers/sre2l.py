@@ -169,6 +169,8 @@ class SRe2L(Distiller):
             batch_normed(self.teacher)
 
     def resolved(self, data: ImageData, ipc: int) -> SRe2L:
+        if data.frames > 1:
+            raise InputError(f"sre2l: {data.name} has clips, of which no views are defined: take another method")
         own, judged = setting(data), sre2l_protocol(data, ipc)
         values = {f.name: getattr(self, f.name) for f in fields(own)}
         made = {name: getattr(own, name) if value in (0, "auto") else value for name, value in values.items()}

@@ -44,5 +44,5 @@ def start_of(given: SyntheticSet, method: Distiller, data: ImageData, ipc: int) 
     order = hard.argsort(stable=True)
     return SyntheticSet(
         seen.images[order].to(data.device), hard[order].to(data.device), data.classes, data.mean, data.std,
-        {"init": "set"}, given.formation, data.whitening,
+        {"init": "set"}, given.formation, data.whitening, frames=data.frames,
     )  # fmt: skip

@@ -15,11 +15,10 @@ from torch import Tensor
 
 from ..data.images import ImageData
 from ..errors import Diverged, InputError
-from ..nets import augment
 from ..nets.networks import network
 from ..utils.progress import Report
 from .experts import Buffer, Training, build, key
-from .method import Distiller, Kept, Stage
+from .method import Distiller, Kept, Stage, siamese_strategy
 from .mtt_settings import MTT, Tables, setting
 from .run import Run
 from .unrolling import (
@@ -55,7 +54,7 @@ class Trajectory(Distiller):
     step_lr : SGD on the step size, which starts at `start_lr` and is learned with the images.
     experts, epochs, expert_* : networks trained on the real data first, and for how long; see
              `bilp_core.distillers.experts`.
-    augment : whether students and experts see augmented images (DSA).
+    augment : whether students and experts see augmented images (DSA); clips are not.
     0 and 'auto' stand for the authors' choice for the data set and the IPC.
     A method is its `tables` of settings, its `way` to a gradient, and a `step` made of `stretch`, `student`, `follow`.
     The loss is no sum over real samples: adaptive pruning is refused.
@@ -100,7 +99,7 @@ class Trajectory(Distiller):
         return made
 
     def strategy(self, data: ImageData) -> str:
-        return augment.dsa_strategy(data.flip) if self.augment else "none"
+        return siamese_strategy(self, data)
 
     def training(self, data: ImageData) -> Training:
         """How the experts are trained."""

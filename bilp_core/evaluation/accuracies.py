@@ -89,6 +89,10 @@ def check_same(synthetic: SyntheticSet, data: ImageData) -> None:
     bilp_core.errors.InputError: class 0 is '0' in the synthetic set and 'zero' in digits: they must be the same classes
     """
     shape, has = tuple(synthetic.images.shape[1:]), len(synthetic.classes)
+    if synthetic.frames != data.frames:
+        raise InputError(
+            f"the synthetic set has {synthetic.frames} frames a sample, {data.name} has {data.frames}: must be the same"
+        )
     if shape != data.shape or has != data.num_classes:
         raise InputError(
             f"the synthetic set has {has} classes of {list(shape)} images, {data.name} has {data.num_classes} of "
@@ -177,7 +181,7 @@ def judge_of(synthetic: SyntheticSet) -> str:
     """
     spec = synthetic.meta.get("network")
     channels, height, width = synthetic.images.shape[1:]
-    return evaluation_spec(str(spec)) if spec else default_network((channels, height, width))
+    return evaluation_spec(str(spec)) if spec else default_network((channels, height, width), synthetic.frames)
 
 
 def trained_on(
@@ -193,6 +197,11 @@ def trained_on(
         raise InputError("repeats = 0: must be at least 1")
     if not len(test_data):
         raise InputError(f"{test_data.name} has no test images")
+    if test_data.frames > 1 and (protocol.augment != "none" or protocol.cutmix):
+        raise InputError(
+            f"augment = {protocol.augment!r}, cutmix = {protocol.cutmix:g} of the evaluation: must be 'none' and 0, "
+            f"since {test_data.name} has clips, of which no augmentation is defined"
+        )
     recipe = protocol.recipe()
     if protocol.loss == "divergence" and not isinstance(samples, Epochs):
         recipe = replace(recipe, temperature=1.0)  # there is no teacher
@@ -201,7 +210,6 @@ def trained_on(
         if not isinstance(samples, Epochs):
             classes, size = test_data.num_classes, test_data.shape[1:]
             samples = Viewed(samples, protocol.augment, classes, size, test_data.flip, seeds[0])
-    area = test_data.shape[1] * test_data.shape[2]
     tests = 1 + (recipe.epochs // protocol.test_every if protocol.test_every else 0)
     ensemble = Ensemble(
         network,
@@ -210,7 +218,7 @@ def trained_on(
         seeds,
         test_data.device,
         batch=min(len(samples), protocol.batch),
-        positions=len(seeds) * area * (recipe.epochs * len(samples) + tests * len(test_data)),
+        positions=len(seeds) * test_data.positions * (recipe.epochs * len(samples) + tests * len(test_data)),
         mixed=True,
     )
     curves: dict[str, list] = {"test_epoch": [], "test_loss": [], "test_accuracy": []}

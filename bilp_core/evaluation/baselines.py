@@ -154,7 +154,7 @@ def taught(synthetic: SyntheticSet, data: ImageData, *, seed: int = 0) -> float:
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     _, network, recipe = judged_by(synthetic, data)
     samples = samples_of(synthetic, recipe, data.device)
-    most = max(50, CHECK_POSITIONS // (len(samples) * data.shape[1] * data.shape[2]))
+    most = max(50, CHECK_POSITIONS // (len(samples) * data.positions))
     recipe = replace(recipe, epochs=min(recipe.epochs, CHECK_EPOCHS, most))
     return trained_on(samples, data.subset(order[:CHECK_IMAGES]), network, recipe, seeds("taught", seed, 1)).mean
 

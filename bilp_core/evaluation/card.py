@@ -102,11 +102,13 @@ def card(synthetic: SyntheticSet, name: str, known: Sequence[Mapping[str, Any]] 
     """
     meta, counts = synthetic.meta, torch.bincount(synthetic.hard_labels, minlength=len(synthetic.classes)).tolist()
     each = str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    size = "x".join(map(str, synthetic.images.shape[1:]))
+    channels, *size = synthetic.images.shape[1:]
+    shape = "x".join(map(str, (channels // synthetic.frames, *size)))
+    kind = f"images of {shape}" if synthetic.frames == 1 else f"clips of {synthetic.frames} frames of {shape}"
     lines = [
         f"# {name}",
         "",
-        f"{len(synthetic.images)} images of {size}, {len(synthetic.classes)} classes, {each} a class; made by "
+        f"{len(synthetic.images)} {kind}, {len(synthetic.classes)} classes, {each} a class; made by "
         f"{meta.get('method', 'a method that is not known')} of {meta.get('data') or 'data that are not known'}",
         "",
         f"- Print: {set_print(synthetic)}",
@@ -117,18 +119,25 @@ def card(synthetic: SyntheticSet, name: str, known: Sequence[Mapping[str, Any]] 
         lines.append(f"- Each image stands for several: {_words(vars(synthetic.formation))}")
     lines += [f"- Seen: {_seen(synthetic)}", f"- Labels: {_labels(synthetic)}"]
     lines += [f"- {title}: {said}" for title, said in _made(meta).items() if said]
+    shown = "all images" if synthetic.frames == 1 else "some frames of all clips"
     lines += ["", "## Evaluate", "", *_evaluation(synthetic, name)]
     lines += ["", "## Accuracies that are known", ""]
     lines += [_accuracy(row) for row in known] or ["None yet: evaluate it, and they stand here."]
-    lines += ["", f"![all images, a row a class]({Path(name).with_suffix('.png').name})", ""]
+    lines += [
+        "",
+        f"![{shown}, a row a class]({Path(name).with_suffix('.png').name})",
+        "",
+    ]
     return "\n".join(lines)
 
 
 def _seen(synthetic: SyntheticSet) -> str:
     if synthetic.whitening:
         return "whitened (ZCA), by a map that the file holds"
-    mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (synthetic.mean, synthetic.std))
-    return f"normalised by mean {mean} and deviation {std} of pixels in [0, 1]"
+    colours = len(synthetic.mean) // synthetic.frames
+    mean, std = (", ".join(f"{v:.4g}" for v in values[:colours]) for values in (synthetic.mean, synthetic.std))
+    every = " in every frame" * (synthetic.frames > 1)
+    return f"normalised by mean {mean} and deviation {std} of pixels in [0, 1]{every}"
 
 
 def _labels(synthetic: SyntheticSet) -> str:

@@ -28,7 +28,7 @@ METHODS = {
     "sre2l": "sre2l",
 }
 SCHEDULES = ("half", "thirds", "cosine", "falling", "constant")
-# synthetic images, and the steps with which FRePo evaluates that many
+CLIP_EPOCHS = 500
 # data -> images a class -> RFAD's learning rate, label scale, weight decay
 RFAD_SETTINGS: dict[str, dict[int, tuple[float, float, float]]] = {
     "mnist": {1: (1e-3, 8, 1e-3), 10: (1e-2, 8, 1e-3), 50: (1e-2, 8, 0)},
@@ -37,6 +37,7 @@ RFAD_SETTINGS: dict[str, dict[int, tuple[float, float, float]]] = {
     "cifar10": {1: (1e-3, 8, 0), 10: (1e-3, 2, 0), 50: (1e-2, 2, 0)},
     "cifar100": {1: (1e-1, 8, 0), 10: (1e-1, 2, 0)},
 }
+# synthetic images, and the steps with which FRePo evaluates that many
 FREPO_STEPS = (
     *((10, 1000), (100, 2000), (200, 20_000), (400, 5000), (500, 5000), (1000, 10_000)),
     *((2000, 40_000), (5000, 40_000)),
@@ -136,6 +137,8 @@ def protocol(
     linba    : 300 epochs at a constant learning rate without weight decay, batch 640, no augmentation.
     idc      : see `idc_protocol`. frepo : see `frepo_protocol`. kip, rfad : see `kip_protocol`,
                `rfad_protocol`. sre2l : see `sre2l_protocol`.
+    Clips are seen without augmentation, and in the protocols of dc, dsa and what follows it for 500 epochs, as in the
+    code of Wang et al., Dancing with Still Images, CVPR 2024.
     ipc, factor : of the synthetic set; idc, frepo and haba depend on them.
     learned_lr : the step size that was distilled with the set (`meta["lr"]`), which then is the learning rate.
     Raises InputError for a method without a protocol and an unknown override, naming those there are.
@@ -165,11 +168,13 @@ def protocol(
     else:
         strategy = dc_strategy(data, network) if kind == "dc" else augment.dsa_strategy(data.flip)
         batch = 128 if kind == "datm" else 256
-        epochs = 300 if strategy == "none" else 1000
+        epochs = CLIP_EPOCHS if data.frames > 1 else 300 if strategy == "none" else 1000
         if kind == "haba":
             one, five = (ceil(ipc * data.num_classes * images / batch) for images in (1, 5))
             epochs = 1000 * one // five
         base = Protocol(epochs=epochs, augment=strategy, batch=batch)
+    if data.frames > 1:
+        base = replace(base, augment="none", cutmix=0.0)
     if learned_lr is not None:
         base = replace(base, lr=learned_lr)
     return Protocol(**merged(f"the evaluation of {method!r}", asdict(base), overrides))

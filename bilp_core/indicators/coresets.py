@@ -53,7 +53,7 @@ def last_layer(
     """
     samples = data if train is None else data.subset(train)
     recipe = Recipe(probe["epochs"], probe["lr"], probe["momentum"], 0.0, probe["batch"])
-    work = recipe.epochs * len(samples) * data.shape[1] * data.shape[2]
+    work = recipe.epochs * len(samples) * data.positions
     ensemble = Ensemble(
         probe["network"], data.shape, data.num_classes, seeds("probe", seed, 1), data.device,
         positions=work, stacked=False,

@@ -35,7 +35,8 @@ from ..distillers.loop import distill
 from ..errors import InputError
 from ..evaluation.protocols import protocol
 from ..nets.ensemble import Ensemble, TensorSamples
-from ..nets.networks import default_network, evaluation_spec
+from ..nets.networks import evaluation_spec
+from ..nets.probe import probe_for
 from ..nets.training import fit
 from ..pruning.classwise import removed
 from ..utils.progress import Report
@@ -149,7 +150,7 @@ def options(data: ImageData | str) -> dict[str, Any]:
         "method": "dm",
         "iterations": 20 if small else 100,
         "ipc": 1,
-        "network": "mlp" if small else "convnet" if isinstance(data, str) or named else default_network(data.shape),
+        "network": "mlp" if small else probe_for(data).network,
         "repeats": 1,
         "epochs": 50 if small else 100,
     }

@@ -147,7 +147,7 @@ def record(
     done = {k: found for k in range(probe.trials) if (found := finished.get(k)) is not None}
     epochs = max(watch.epochs for watch in watches.values())
     probe, steps = replace(probe, epochs=epochs), epochs * -(-len(data) // probe.batch)
-    together = probe.together or fitting(probe.batch * data.shape[1] * data.shape[2], data.device)
+    together = probe.together or fitting(probe.batch * data.positions, data.device)
     start = len(done)
     while len(done) < probe.trials:
         group = list(islice((k for k in range(probe.trials) if k not in done), together))
@@ -176,10 +176,9 @@ def _train(
     data: ImageData, probe: Probe, seeds: list[int], watches: Mapping[str, Watch], on_step: Callable[[int], None]
 ) -> dict[str, Tensor]:
     """`record` for one group of trials: [K, N] for each watch."""
-    area = data.shape[1] * data.shape[2]
     # of all groups, which share what is compiled; of the usual number of trials, so that a trial's numbers do not
     # depend on how many are asked for
-    positions = probe_for(data).trials * probe.epochs * len(data) * area
+    positions = probe_for(data).trials * probe.epochs * len(data) * data.positions
     ensemble = Ensemble(
         probe.network, data.shape, data.num_classes, seeds, data.device,
         batch=probe.batch, positions=positions, mixed=True,

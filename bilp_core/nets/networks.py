@@ -158,23 +158,30 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
-def default_network(shape: Shape) -> str:
+def default_network(shape: Shape, frames: int = 1) -> str:
     """The network for images of a size where none is asked for: a convnet whose depth follows it.
 
     Its last norm sees 8x8 positions: depth 3 at 32x32 pixels, one more at each doubling. Below that it is as deep as
     leaves at least 4x4 of them, 3 at most; depth 3 on 8x8 pixels would normalise over 2x2. Under 16x16 pixels a width
-    of 32 is enough.
-    Source: ours; from 32x32 to 256x256 pixels the depths that the papers use.
+    of 32 is enough. For clips of several frames a convnet-gru, whose depth is one less from 64x64 pixels on.
+    Source: ours; from 32x32 to 256x256 pixels, and of 64x64 clips, the depths that the papers use.
 
     >>> from bilp_core.nets import default_network
     >>> [default_network((3, side, side)) for side in (8, 16, 28, 32, 64, 128)]
     ['convnet:depth=2,width=32', 'convnet', 'convnet', 'convnet', 'convnet', 'convnet:depth=5']
+    >>> default_network((24, 64, 64), frames=8), default_network((4, 16, 16), frames=4)
+    ('convnet-gru', 'convnet-gru:frames=4')
     """
     side = min(shape[1:])
     if side >= 32:
         depth = 3 + int(math.log2(side / 32))
     else:
         depth = max((d for d in (1, 2, 3) if side >> (d - 1) >= 4), default=1)
+    if frames > 1:
+        usual = {"depth": 3, "width": 128, "frames": 8}
+        own = {"depth": min(depth - (side >= 64), 8), "width": 32 if side < 16 else 128, "frames": frames}
+        options = ",".join(f"{name}={value}" for name, value in own.items() if value != usual[name])
+        return f"convnet-gru:{options}" if options else "convnet-gru"
     if side < 16:
         return f"convnet:depth={depth},width=32"
     return "convnet" if depth == (4 if side >= 64 else 3) else f"convnet:depth={min(depth, 8)}"
@@ -217,7 +224,9 @@ def doubts(spec: str, shape: Shape) -> str:
     >>> doubts("convnet:depth=3", (1, 8, 8)).partition(": take")[0]
     "network 'convnet:depth=3' normalises 8x8 images over 4 positions at last"
     """
-    positions, other = norm_positions(spec, shape), default_network(shape)
+    name, options = parse(spec)
+    frames = options.get("frames", 8) if name == "convnet-gru" else 1
+    positions, other = norm_positions(spec, shape), default_network(shape, frames)
     if positions is None or positions >= FEWEST_POSITIONS:
         return ""
     has = norm_positions(other, shape) or 0

@@ -54,7 +54,7 @@ PROBES: dict[str, Probe] = {
     "tiny-imagenet": Probe(trials=50, epochs=100, lr=5e-3, batch=512),
     "imagenet-64": Probe(trials=30, epochs=20, lr=3e-3, batch=256),
     "imagenet-64-resized": Probe(trials=30, epochs=20, lr=3e-3, batch=256),
-    "kinetics-400": Probe(trials=10, epochs=20, lr=1e-2, batch=128),
+    "kinetics-400": Probe(trials=10, epochs=20, lr=1e-2, batch=128, network="convnet-gru"),
     "digits": Probe(trials=5, epochs=30, lr=3e-2, batch=64, network="convnet:width=32"),
 }
 
@@ -85,7 +85,7 @@ def probe_for(data: ImageData | str) -> Probe:
         return PROBES.get(data if isinstance(data, str) else data.named, Probe())
     batch = 1 << min(512, max(4, len(data) // 8)).bit_length() - 1
     epochs = max(20, math.ceil(OWN_STEPS / math.ceil(max(len(data), 1) / batch)))
-    return Probe(epochs=epochs, batch=batch, network=default_network(data.shape))
+    return Probe(epochs=epochs, batch=batch, network=default_network(data.shape, data.frames))
 
 
 def probe_options(data: ImageData | str) -> dict[str, Any]:

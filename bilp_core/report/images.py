@@ -54,7 +54,10 @@ def _rows(images: Any) -> np.ndarray:
     """[n, C, H, W] in any accepted form -> float [n, H, W, 3] in 0..1."""
     array = np.asarray(images)
     if array.ndim != 4 or array.shape[1] not in (1, 3):
-        raise InputError(f"images have the shape {array.shape}; allowed: [n, C, H, W] with C = 1 or 3")
+        raise InputError(
+            f"images have the shape {array.shape}; allowed: [n, C, H, W] with C = 1 or 3 (of clips "
+            "`bilp_core.data.strips` makes such)"
+        )
     array = array / 255 if array.dtype == np.uint8 else np.clip(array, 0, 1)
     return np.repeat(array.transpose(0, 2, 3, 1), 3 if array.shape[1] == 1 else 1, axis=3)
 

@@ -51,4 +51,4 @@ def initial(data: ImageData, ipc: int, init: str, rng: Generator, *, network: st
                 for members in map(data.of_class, range(data.num_classes))
             ]
         images = data.batch(torch.cat(picks))
-    return SyntheticSet(images, labels, data.classes, data.mean, data.std, whitening=data.whitening)
+    return SyntheticSet(images, labels, data.classes, data.mean, data.std, whitening=data.whitening, frames=data.frames)

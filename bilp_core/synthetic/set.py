@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data.images import Map
+from ..data.images import Map, strips
 from ..data.whitening import Whitening
 from ..errors import InputError
 from ..utils.files import atomic
@@ -38,12 +38,13 @@ def middle_grey(mean: Sequence[float], std: Sequence[float]) -> Tensor:
 @dataclass(frozen=True, eq=False)
 class SyntheticSet:
     """images : float32 [M, C, H, W], normalised or whitened (not clamped). labels : int64 [M], or soft float32
-    [M, classes].
+    [M, classes]. Clips are images as in `ImageData`.
 
     mean, std : per channel, of pixels in [0, 1]. meta : how it was made, JSON values only.
     formation : how many training images each stored one stands for.
     whitening : that of the data it was made of, if any; test data then is whitened by it, too.
     relabelled : what a teacher says of views of the images, for protocols that want it.
+    frames : of clips; of images 1.
     decoder : where images are made from fewer numbers, these; `images` is what it gives, and a file keeps it instead.
 
     >>> import torch
@@ -68,6 +69,7 @@ class SyntheticSet:
     whitening: Map | None = None
     decoder: Decoder | None = None
     relabelled: Relabelled | None = None
+    frames: int = 1
 
     @property
     def numbers(self) -> int:
@@ -135,6 +137,8 @@ class SyntheticSet:
             raise InputError(f"class {absent[0]!r}{more} has no image in {what}")
         if not torch.isfinite(images).all():
             raise InputError(f"some images of {what} are not finite")
+        if self.frames < 1 or images.shape[1] % self.frames:
+            raise InputError(f"frames = {self.frames} of {what}: must divide its {images.shape[1]} channels")
         if not self.whitening and any(not deviation > 0 for deviation in self.std):
             raise InputError(f"std = {list(self.std)} of {what}: deviations must be above 0")
 
@@ -172,10 +176,14 @@ class SyntheticSet:
         """uint8 [M, C, H, W], clipped: natural images for showing, not for training."""
         return (self.natural().clamp(0, 1) * 255).round().to(torch.uint8)
 
+    def pictures(self) -> Annotated[Tensor, "uint8 [M, c, H, w]"]:
+        """`pixels`; of clips some frames side by side, see `strips`."""
+        return strips(self.pixels(), self.frames)
+
     def grid(self, least: int = 48) -> Image.Image:
         """All images, one row a class, magnified (nearest pixel) until each is at least `least` pixels wide; of a class
         with more than `ROW` images the first of them."""
-        pixels = self.pixels().cpu()
+        pixels = self.pictures().cpu()
         hard = self.hard_labels.cpu()
         rows = [pixels[hard == c][:ROW] for c in range(len(self.classes))]
         side, gap = max(len(row) for row in rows), 1
@@ -201,6 +209,7 @@ class SyntheticSet:
             "std": list(self.std),
             "formation": asdict(self.formation),
             "meta": dict(self.meta),
+            **({"frames": self.frames} if self.frames > 1 else {}),
         }
         stored = {"images": self.images}
         if self.decoder:
@@ -243,6 +252,7 @@ class SyntheticSet:
                 whitening,
                 decoder,
                 relabelled,
+                int(about.get("frames", 1)),
             )
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None

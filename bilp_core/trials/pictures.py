@@ -13,7 +13,8 @@ SHOWN = 10  # images a class, at most
 
 
 def pictures(trials: Sequence[Trial], folder: str | Path, store: Store | str | Path | None = None) -> int:
-    """Save the sets that the store has of `trials` as `folder/<key>.png`: a column a class, at most ten rows.
+    """Save the sets that the store has of `trials` as `folder/<key>.png`: a column a class, at most ten rows;
+    of clips some frames side by side.
 
     Only the first seed of a setting gets one. Those that are there stay. Returns how many were written.
 
@@ -42,7 +43,7 @@ def pictures(trials: Sequence[Trial], folder: str | Path, store: Store | str | P
         from PIL import Image
         from torchvision.utils import make_grid
 
-        pixels = made.pixels()
+        pixels = made.pictures()
         columns = [pixels[made.hard_labels == c][:SHOWN] for c in range(len(made.classes))]
         blank = torch.full_like(pixels[0], 255)  # learned labels may leave a class without images
         deepest = max(map(len, columns))

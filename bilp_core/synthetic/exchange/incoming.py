@@ -103,7 +103,7 @@ def imported(files: Sequence[str | Path], like: str, data: ImageData, told: Told
         },
     }  # fmt: skip
     formation = Formation(int(known["factor"]), str(known["decode"]))
-    made = SyntheticSet(images, labels, tuple(names), *stats, meta, formation, zca)
+    made = SyntheticSet(images, labels, tuple(names), *stats, meta, formation, zca, frames=data.frames)
     made.check(what)
     return _ordered(made, data, what)
 

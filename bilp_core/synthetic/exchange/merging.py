@@ -65,6 +65,7 @@ def merged(sets: Mapping[str, SyntheticSet], classes: Sequence[str] | None = Non
             where[label] = name
         for what, ours, theirs in (
             ("images of", tuple(some.images.shape[1:]), tuple(one.images.shape[1:])),
+            ("frames", some.frames, one.frames),
             ("formation", some.formation, one.formation),
             ("whitening", some.whitening and some.whitening.identity, one.whitening and one.whitening.identity),
         ):
@@ -98,7 +99,14 @@ def merged(sets: Mapping[str, SyntheticSet], classes: Sequence[str] | None = Non
     }
     about = {**alike, "named": "", "flip": all(meta.get("flip", True) for meta in metas), "merged": list(sets)}
     made = SyntheticSet(
-        torch.cat(images)[by_class], torch.cat(labels)[by_class], order, *stats, about, some.formation, some.whitening
+        torch.cat(images)[by_class],
+        torch.cat(labels)[by_class],
+        order,
+        *stats,
+        about,
+        some.formation,
+        some.whitening,
+        frames=some.frames,
     )
     made.check("the merged set")
     return made

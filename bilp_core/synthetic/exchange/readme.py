@@ -30,11 +30,13 @@ def readme(written: Written, to: str, layout: Layout, files: list[Path]) -> str:
     classes = ", ".join(f"{i} {name}" for i, name in enumerate(about.classes[:20]))
     classes += ", ..." * (len(about.classes) > 20)
     where = "." if not layout.source else " ".join(path.name for path in files)
+    method = meta.get("method", "?")
+    clips = f" Each is a clip of {about.frames} frames, one after the other in the channels." * (about.frames > 1)
     judged = meta.get("evaluation", {})
     protocol = " ".join(f"{name}={value}" for name, value in judged.get("protocol", {}).items())
     return f"""# A synthetic set of {meta.get("data", "a data set")}
 
-{len(written.images)} images of {"x".join(map(str, written.images.shape[1:]))}, made by {meta.get("method", "?")}.
+{len(written.images)} images of {"x".join(map(str, written.images.shape[1:]))}, made by {method}.{clips}
 
 - Files: {", ".join(path.name for path in files)}
 - Images: {values}

@@ -39,6 +39,8 @@ def write(written: Written, folder: Path) -> list[Path]:
     if odd := [name for name in about.classes if name in ("", ".", "..") or "/" in name or "\\" in name]:
         raise InputError(f"class {odd[0]!r}: cannot be the name of a folder; --to pt or npz keeps it")
     pixels = (natural(written).clamp(0, 1) * 255).round().to(torch.uint8)
+    if about.frames > 1:
+        raise InputError(f"clips of {about.frames} frames: a PNG holds one image; --to pt or npz keeps them")
     if pixels.shape[1] not in (1, 3):
         raise InputError(f"images of {pixels.shape[1]} channels: a PNG has 1 or 3; --to pt or npz keeps them")
     hard = written.labels if written.labels.ndim == 1 else written.labels.argmax(1)
