@@ -136,5 +136,11 @@ def joined(parts: Sequence[SyntheticSet]) -> SyntheticSet:
     }
     meta |= {name: sum(made.meta[name] for made in parts) for name in ("real_samples", "seconds")}
     meta["parts"] = [{name: made.meta.get(name) for name in ("seconds", "rounds", "provenance")} for made in parts]
+    full = first.meta["options"]["iterations"]
+    if (rounds := max(made.meta.get("rounds", full) for made in parts)) < full:
+        meta["rounds"] = rounds  # of the part that ran longest
+    if "adaptive" in first.meta:
+        shares = [made.meta["adaptive"]["dropped"] for made in parts for _ in made.classes]
+        meta["adaptive"] = {**first.meta["adaptive"], "dropped": sum(shares) / len(shares)}
     images = torch.cat([made.images for made in parts])
     return replace(first, images=images, labels=labels, classes=tuple(about["classes"]), meta=meta)

@@ -243,4 +243,5 @@ def legend(figure: Figure) -> None:
     """
     found = (axis.get_legend_handles_labels() for axis in figure.axes)
     handles = {label: handle for pair in found for handle, label in zip(*pair, strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False)
+    across = len(handles) if sum(map(len, map(str, handles))) < 75 else 4  # what the width of a page holds
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=across, frameon=False)

@@ -171,6 +171,10 @@ def _run_pending(
     # the largest comes last and stays
     first = {key: t for t, (key, _) in sorted(staged.items(), key=lambda item: item[1][1])}
     prepare("prepare_stage", list(first.values()), lambda t: staged[t][0] if t in staged else "", "first stages")
+    split = {t.synthetic_key: t for t in pending if t.parts and not store.synthetic_path(t.synthetic_key).exists()}
+    whole = {part.synthetic_key: key for key, t in split.items() for part in t.parts}
+    missing = [p for t in split.values() for p in t.parts if not store.synthetic_path(p.synthetic_key).exists()]
+    prepare("share_synthetic", missing, lambda t: whole.get(t.synthetic_key, t.synthetic_key), "parts")
     uses = Counter(t.synthetic_key for t in pending)
     shared = {t.synthetic_key: t for t in pending if uses[t.synthetic_key] > 1}
     missing = [t for key, t in shared.items() if not store.synthetic_path(key).exists()]

@@ -71,10 +71,11 @@ def making(trial: Trial) -> dict[str, float]:
         def made(progress: Report, shorter: Distiller = method) -> None:
             distillers.distill(
                 shorter, train, trial.ipc, network=trial.network, init=trial.init, seed=trial.seed,
-                adaptive=work.adaptive_of(trial), home=home, progress=progress,
+                adaptive=work.adaptive_of(trial), home=home, progress=progress, early=work.early_of(trial),
+                part=distillers.Part(1, trial.splits) if trial.splits > 1 else None,
             )  # fmt: skip
 
-        spent["distil"] = _of_rounds(method, trial.ipc, made)
+        spent["distil"] = trial.splits * _of_rounds(method, trial.ipc, made)
     start = method.start(train, trial.ipc, "noise", torch.Generator(train.device).manual_seed(0), trial.network)
     test, judge = work._data(trial).test.to(place), trial.evaluate_on or evaluation_spec(trial.network)
     recipe = protocol(trial.method, test, judge, ipc=trial.ipc, factor=start.formation.factor, **trial.evaluation)

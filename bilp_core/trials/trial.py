@@ -15,6 +15,8 @@ from ..errors import InputError
 from ..utils import files, revisions
 
 ADAPTIVE = ("adaptive", "lazy", "tails", "effect")  # the fields of adaptive pruning
+LEAST = {"ipc": 1, "repeats": 1, "seed": 0, "splits": 1, "stop": 0, "plateau": 0}
+WHOLE = {"splits": 1, "stop": 0, "plateau": 0}  # where these make no difference
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Trial:
     stratum      : keep this tenth of each class by score (0 = smallest) instead of pruning by `ratio`.
     adaptive, lazy, tails, effect : the share of each real batch that adaptive pruning drops by ITE (0: none), the
                    steps of a class a decision serves, which end goes, and how the ITE is found: see `Adaptive`.
+    splits       : parts of the classes that are distilled apart, each as a job of its own, and joined; see `Part`.
+    stop, plateau : rounds after which the distillation ends early (0: never), see `EarlyStop`.
     evaluate_on, repeats, evaluation : the network (None: the distillation network, BatchNorm replaced), how many
                    of it, and changes to the protocol.
     seed         : of the distillation, of the evaluation, and of random pruning. Indicators use seed 0 always, so
@@ -61,6 +65,9 @@ class Trial:
     lazy: int = 10
     tails: str = "both"
     effect: str = "sketch"
+    splits: int = 1
+    stop: int = 0
+    plateau: int = 0
     score: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
@@ -70,8 +77,8 @@ class Trial:
             object.__setattr__(self, f.name, _typed(f.name, getattr(self, f.name), str(f.type)))
         if not 0 <= self.ratio < 1:
             raise InputError(f"ratio = {self.ratio}: the share removed must be in [0, 1)")
-        for name, value, least in (("ipc", self.ipc, 1), ("repeats", self.repeats, 1), ("seed", self.seed, 0)):
-            if value < least:
+        for name, least in LEAST.items():
+            if (value := getattr(self, name)) < least:
                 raise InputError(f"{name} = {value}: must be at least {least}")
         if self.drop not in ("largest", "smallest"):
             raise InputError(f"drop = {self.drop!r}: must be 'largest' or 'smallest'")
@@ -152,10 +159,31 @@ class Trial:
             settings |= {"criterion": "random", "score": {}}
         if self.ratio == 0 or self.criterion == "random":
             settings["drop"] = "largest"
-        if not self.adaptive:  # and no trace of it: records from before there was any stay valid
-            for name in ADAPTIVE:
-                del settings[name]
+        # what makes no difference leaves no trace: records from before there were these fields stay valid
+        for name in ADAPTIVE if not self.adaptive else ():
+            del settings[name]
+        for name in [name for name, value in WHOLE.items() if settings[name] == value]:
+            del settings[name]
         return settings
+
+    @property
+    def parts(self) -> list[PartTrial]:
+        """The jobs that make its synthetic set where the classes are split; none where they are not."""
+        own = {f.name: getattr(self, f.name) for f in fields(Trial)}
+        return [PartTrial(**own, part=number + 1) for number in range(self.splits)] if self.splits > 1 else []
+
+
+@dataclass(frozen=True)
+class PartTrial(Trial):
+    """The share of a trial with `splits` that makes the set of one part of the classes; it has no record."""
+
+    part: int = 1
+
+    __hash__ = Trial.__hash__
+
+    @property
+    def parts(self) -> list[PartTrial]:
+        return []
 
 
 def surroundings(data: str) -> dict[str, Any]:
@@ -258,7 +286,7 @@ def describe(trial: Trial, among: Sequence[Trial] = ()) -> str:
     others = among if len(among) > 1 else [Trial("any")]
     parts = [
         f"{f.name}={getattr(trial, f.name)}"
-        for f in fields(Trial)
-        if any(getattr(trial, f.name) != getattr(other, f.name) for other in others)
+        for f in fields(trial)
+        if any(getattr(trial, f.name) != getattr(other, f.name, None) for other in others)
     ]
     return " ".join(parts)

@@ -19,6 +19,8 @@ from ..data import whitening
 from ..data.datasets import load
 from ..data.images import ImageData, Splits
 from ..distillers.method import Distiller
+from ..distillers.parts import check_part
+from ..distillers.stopping import EarlyStop
 from ..errors import InputError
 from ..evaluation.accuracies import evaluate
 from ..evaluation.protocols import protocol
@@ -32,7 +34,7 @@ from ..utils.progress import Report
 from ..utils.revisions import numbers
 from .provenance import commit, device, provenance
 from .store import Store
-from .trial import Trial, describe, folder_stamp, forget_folders
+from .trial import PartTrial, Trial, describe, folder_stamp, forget_folders
 
 
 def check(trials: Sequence[Trial]) -> None:
@@ -50,6 +52,7 @@ def check(trials: Sequence[Trial]) -> None:
             judge = trial.evaluate_on or evaluation_spec(trial.network)
             nets = {s: network(s, splits.train.shape, splits.train.num_classes) for s in (trial.network, judge)}
             method.check(nets[trial.network])
+            _check_shortened(trial, method.resolved(splits.train, trial.ipc), splits.train)
             if adaptive_of(trial):
                 distillers.check_adaptive(method, nets[trial.network])
             factor = method.formation().factor
@@ -66,6 +69,17 @@ def check(trials: Sequence[Trial]) -> None:
                 )
         except InputError as error:
             raise InputError(f"{error} (in the trial {describe(trial)})") from None
+
+
+def _check_shortened(trial: Trial, method: Distiller, train: ImageData) -> None:
+    """Raise InputError for classes that cannot be split so, and for a stop that stops nothing."""
+    if trial.splits > 1:
+        check_part(method, trial.network, train, adaptive_of(trial))
+        distillers.Part(1, trial.splits).classes(train.num_classes)
+    if trial.stop >= method.iterations:
+        raise InputError(
+            f"stop = {trial.stop}: {trial.method} has {method.iterations} rounds; a stop must come before the last"
+        )
 
 
 def _data(trial: Trial) -> Splits:
@@ -128,17 +142,31 @@ def adaptive_of(trial: Trial) -> Adaptive | None:
     return Adaptive(trial.adaptive, trial.lazy, trial.tails, trial.effect) if trial.adaptive else None
 
 
+def early_of(trial: Trial) -> EarlyStop | None:
+    """When the distillation of a trial ends early, None if it does not."""
+    return EarlyStop(trial.stop, trial.plateau) if trial.stop or trial.plateau else None
+
+
 def make_synthetic(trial: Trial, where: str) -> SyntheticSet:
-    """Score (or reuse), prune and distil; the set is stored under the trial's synthetic key, and reused."""
+    """Score (or reuse), prune and distil; the set is stored under the trial's synthetic key, and reused.
+
+    Where the classes are split, the set is joined of those of the parts, which are made here if no job has made them.
+    """
     store = Store(where)
     stored = store.synthetic(trial.synthetic_key)
     if stored is not None:
         return stored
+    if trial.parts:
+        made = distillers.joined([make_synthetic(part, where) for part in trial.parts])
+        made.save(store.synthetic_path(trial.synthetic_key))
+        return made
     method, train = _prepared(trial, store)
     with Unfinished(store.unfinished) as unfinished:
         made = distillers.distill(
             method, train, trial.ipc, network=trial.network, init=trial.init, seed=trial.seed,
             adaptive=adaptive_of(trial), home=store.stages, progress=_part(0, 2), unfinished=unfinished,
+            part=distillers.Part(trial.part, trial.splits) if isinstance(trial, PartTrial) else None,
+            early=early_of(trial),
         )  # fmt: skip
         made.save(store.synthetic_path(trial.synthetic_key))
     return made
@@ -236,6 +264,7 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
             "options": made.meta["options"],
             "evaluation": asdict(recipe),
             "score": resolve(trial.criterion, splits.train, trial.score) if trial.scored else {},
+            **({"rounds": made.meta["rounds"]} if "rounds" in made.meta else {}),
         },
         **provenance(place),
     }

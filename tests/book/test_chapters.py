@@ -52,6 +52,10 @@ SHORTEST = {
     "cross-architecture": {
         "methods": ONCE, "networks": [NET], "network": NET, "larger": {}, "both": {}, "score": SCORE, **JUDGED,
     },
+    "large-data": {
+        "network": NET, "score": SCORE, "versions": ["all data"], **JUDGED,
+        "cells": [{"method": "dm", "splits": 2, "ratio": 0.5, "stop": 1, "plateau": 1, "options": {"iterations": 2}}],
+    },
 }  # fmt: skip
 # What else there may be one of, in place of the above.
 OTHERS = [
@@ -78,6 +82,10 @@ OTHERS = [
                             "both": {"dm": ["mlp"]}, "both_ipcs": [1], "settings": {
         1: {"alpha": 0.5, "beta": 0.3, "lazy": 1},
     }}),
+    ("large-data", {"versions": ["all data", "by loss, stopped", "all data, stopped"], "seeds": 2}),
+    ("large-data", {"versions": ["by loss"], "cells": [{"method": "mtt", "ratio": 0.5, "options": {
+        "iterations": 1, "experts": 1, "epochs": 8, "steps": 3, "expert_batch": 512,
+    }}]}),
     ("bilp", {"ipcs": [2], "settings": {2: {"alpha": 0.0, "beta": 0.3, "lazy": 1}}}),
 ]  # fmt: skip
 CHAPTERS = {chapter.name: chapter for chapter in book.chapters() if chapter.defaults}
@@ -90,6 +98,7 @@ NEEDED = [
     ("methods", "methods"), ("methods", "criteria"), ("cross-architecture", "crossed"),
     ("cross-architecture", "networks"), ("cross-architecture", "ratios"),
     ("rankings", "shares"), ("rankings", "indicators"), ("rankings", "removed_by"), ("rankings", "removals"),
+    ("large-data", "cells"), ("large-data", "versions"),
 ]  # fmt: skip
 
 
@@ -174,6 +183,11 @@ def test_an_empty_list_is_refused_by_name_before_anything_runs(chapter, name, mo
         ("rankings", {"flips": 1.0}, "flips = 1.0 of rankings: shares are above 0 and below 1"),
         ("bilp", {"ipcs": [1, 10]}, "settings = .*: must have alpha, beta and lazy for IPC 10"),
         ("bilp", {"size": 16}, "size = 16: digits has"),
+        ("large-data", {"cells": [{"method": "dm", "split": 2}]}, "split in .* is unknown; allowed: data, method"),
+        ("large-data", {"cells": [{"ipc": 2}]}, "cells: {'ipc': 2} names no method"),
+        ("large-data", {"versions": ["stopped"]}, "versions: stopped unknown; there are: all data, unsplit"),
+        ("large-data", {"versions": ["by loss"], "cells": [{"method": "dm"}]}, "no cell has the settings"),
+        ("large-data", {"cells": [{"method": "dm", "splits": 9}]}, "10 classes in 9 parts"),
         ("cross-architecture", {"crossed": ["dc"]}, "methods = .*: must have dc"),
         ("cross-architecture", {"larger": {"dm": []}, "larger_ipcs": {}}, "larger_ipcs and larger_ratios: .* for dm"),
         ("cross-architecture", {"both": {"dm": []}, "both_ipcs": [2]}, "must have alpha, beta and lazy for IPC 2"),
