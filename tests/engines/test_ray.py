@@ -1,6 +1,7 @@
 """The Ray engine, on a real Ray of this machine with two GPUs that are only declared: jobs compute on the CPU."""
 
 import functools
+import json
 import os
 import pickle
 import signal
@@ -21,6 +22,7 @@ from tests.trials.common import TINY, quick
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (the extra [cluster])")
 cluster = pytest.importorskip("bilp_core.engines.ray")
+two_nodes = pytest.importorskip("tests.engines.two_nodes")
 
 
 def slow(trial, where):
@@ -150,6 +152,25 @@ def test_another_process_joins_the_cluster_of_ray_address(engine, tmp_path):
     joining = os.environ | {"RAY_ADDRESS": address, "BILP_ENGINE": "ray"}
     subprocess.run([sys.executable, "-c", program, tmp_path, here], cwd=here, env=joining, check=True)
     assert len(list((tmp_path / "records").iterdir())) == 3
+
+
+def test_a_node_that_is_lost_in_the_middle_of_the_paper_preset(tmp_path):
+    program = "from tests.engines import two_nodes; two_nodes.main()"
+    here = Path(__file__).resolve().parents[2]
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("BILP_", "RAY_ADDRESS"))}
+    ran = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], cwd=here, env=own, capture_output=True, text=True, timeout=300
+    )
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(next(line for line in ran.stdout.splitlines() if line.startswith("{")))
+    todo = two_nodes.todo()
+    parts = sum(len(trial.parts) for trial in todo)
+    assert (told["nodes"], told["slots"]) == (2, 2)
+    assert 3 <= told["done before"] < parts == 60
+    assert {trial.key for trial in todo} == set(told["accuracies"]), "nothing is lost"
+    assert {count for _, _, count in told["reads"]} == {1}, "data are read once"
+    alone = run(todo[:2], tmp_path / "other", engines.InlineEngine(), progress=False)
+    assert alone["accuracies"].tolist() == [told["accuracies"][trial.key] for trial in todo[:2]]
 
 
 def test_a_store_that_the_machines_do_not_share(engine, tmp_path, monkeypatch):
