@@ -16,9 +16,10 @@ def data_list(_: argparse.Namespace) -> None:
 
     for name, about in DATASETS.items():
         c, h, w = about.shape
+        size = f"{about.frames}x" * (about.frames > 1) + f"{c // about.frames}x{h}x{w}"
         print(
-            f"{name:19} {about.classes:4} classes of {c}x{h}x{w}  {about.title}; licence: {about.licence}"
-            + "; you bring the files: `bilp data check` says which" * bool(about.samples)
+            f"{name:19} {about.classes:4} classes of {size}  {about.title}; licence: {about.licence}"
+            + "; you bring the files: `bilp data check` says which" * about.stays
         )
     print("FOLDER              any folder with train/<class>/* and test/<class>/* (jpg, png, webp)")
 
@@ -34,7 +35,8 @@ def data_check(args: argparse.Namespace) -> None:
     if args.data in DATASETS:
         report = check(load(args))
         if Path(args.data).is_dir():
-            report["notes"] = [f"this is the data set {args.data}; the folder of that name here is ./{args.data}"]
+            shadowed = f"this is the data set {args.data}; the folder of that name here is ./{args.data}"
+            report["notes"] = [*report.get("notes", ()), shadowed]
     else:
         with Progress("reading") as bar:
             report = check_folder(own_folder(args.data), reading_of(args), bar)

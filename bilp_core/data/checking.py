@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..utils.progress import Report
 from .folders import Reading, assembled, survey
 from .images import CHUNK, ImageData, Splits
-from .large import damaged, remedy
+from .large import damaged, left_out, opened, remedy
 from .listing import Listing
 from .stored import Stored
 
@@ -46,11 +46,13 @@ def check(splits: Splits) -> dict[str, Any]:
         _as_written(half, data)
     samples = [sample for half, data in zip(("train", "test"), splits, strict=True) for sample in _samples(half, data)]
     known = splits.train if len(splits.train) else splits.test
+    images = known.images
+    about = opened(images.path.parent) if isinstance(images, Stored) and known.named else None
     counts = {
         name: {"train": a, "test": b}
         for name, a, b in zip(known.classes, splits.train.counts().tolist(), splits.test.counts().tolist(), strict=True)
     }
-    return {**_described(known), **_analysed(samples, counts)}
+    return {**_described(known), **_analysed(samples, counts), **(_left_out(about) if about else {})}
 
 
 def check_folder(root: Path, reading: Reading, progress: Report | None = None) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def _as_written(half: str, data: ImageData) -> None:
     """Raise InputError where images on the disk are not what was decoded."""
     folder = data.images.path.parent if isinstance(data.images, Stored) else Path()
     if (folder / f"{half}_prints.npy").is_file() and len(bad := damaged(folder, half)):
-        first = bad[0] if data.files is None else data.files[bad[0]]
+        first = np.load(folder / f"{half}_names.npy", allow_pickle=False)[bad[0]]
         raise InputError(
             f"{len(bad)} images of {data.name}'s {half} half are damaged, the first {first}; {remedy(folder)}"
         )
@@ -133,6 +135,14 @@ def _described(data: ImageData) -> dict[str, Any]:
         "mean": [round(v, 4) for v in data.mean[: data.shape[0] // data.frames]],
         "std": [round(v, 4) for v in data.std[: data.shape[0] // data.frames]],
     }
+
+
+def _left_out(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a decoded data set: what was not taken of its source. Files that cannot be read are left out, no fault."""
+    skipped = [f"{file}: {why}" for files in about.get("skipped", {}).values() for file, why in files.items()]
+    unlisted = [file for files in about["source"].get("unlisted", {}).values() for file in files]
+    lists = {"they cannot be read": skipped, "they are in no list of labels": unlisted}
+    return {"notes": left_out(about), "skipped": {why: files for why, files in lists.items() if files}}
 
 
 def _samples(half: str, data: ImageData) -> Iterable[Sample]:

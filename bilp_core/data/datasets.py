@@ -13,7 +13,7 @@ import torch
 from ..errors import InputError
 from ..utils.paths import in_project
 from ..utils.progress import Report
-from . import imagenet, large
+from . import imagenet, kinetics, large
 from .cache import cache_home, cached, place
 from .folders import Reading, read_folder
 from .images import ImageData, Splits, measured
@@ -24,7 +24,7 @@ from .stored import Stored
 class DataSet:
     """A data set known by name. mean and std are those of the DC, DSA and DM reference.
 
-    shape : (C, H, W) in pixels. flip : whether a mirrored image keeps its label.
+    shape : (C, H, W) in pixels, of clips (T*C, H, W). flip : whether a mirrored image keeps its label.
 
     >>> from bilp_core.data import DATASETS
     >>> DATASETS["cifar100"].classes, DATASETS["cifar100"].shape
@@ -42,6 +42,12 @@ class DataSet:
     std: tuple[float, ...]
     torchvision: str | None = None  # its class there
     samples: tuple[int, int] | None = None  # in training and validation, of those that stay on the disk
+    frames: int = 1  # of clips, which stay there too; of how many there are public copies differ
+
+    @property
+    def stays(self) -> bool:
+        """Whether the user brings the files, which are decoded once and stay on the disk."""
+        return self.samples is not None or self.frames > 1
 
 
 CACHE = ".bilp-cache"  # beside named data sets
@@ -74,6 +80,10 @@ DATASETS: dict[str, DataSet] = {
         "ImageNet (ILSVRC 2012), images resized here", 1000, (3, 64, 64), "research only", True, *IMAGENET,
         samples=(1_281_167, 50_000),
     ),
+    "kinetics-400": DataSet(
+        "Kinetics-400, clips of 8 frames", 400, (24, 64, 64), "CC BY 4.0", True, IMAGENET[0] * 8, IMAGENET[1] * 8,
+        frames=8,
+    ),
 }  # fmt: skip
 
 
@@ -101,7 +111,8 @@ def load(
     size : pixels; short side resized to it, centre cropped. depth : bits of 16-bit images. recursive : take images in
     sub-folders of a class. skip_bad : leave out images that cannot be read. test_share, seed : make a test half.
     Decoded once into a cache beside the data ($BILP_CACHE or ~/.cache/bilp for folders), found again by content. Images
-    of Tiny ImageNet and ImageNet stay there, see `Stored`; these two are never fetched: a message says how to get them.
+    of Tiny ImageNet and ImageNet, and clips of Kinetics-400, stay there, see `Stored`; none of these is ever fetched: a
+    message says how to get them.
     Raises InputError that names the file or the class, and the remedy.
 
     >>> import bilp_core
@@ -136,7 +147,7 @@ def load(
                 f"{given} = {getattr(reading, given)}: {name} has fixed images and halves; this is for folders "
                 f"(a folder of that name is written ./{name})"
             )
-        if DATASETS[name].samples:
+        if DATASETS[name].stays:
             found = _stored(name, data_root(root), progress)
         else:
             found = _digits() if name == "digits" else _torchvision(name, data_root(root), download)
@@ -206,15 +217,30 @@ def _stored(name: str, root: Path, progress: Report | None) -> Splits:
     """Decoded once, whoever asks first; then opened, and the files it came from may go."""
     about = DATASETS[name]
     folder = place(root / CACHE, name)
-    known = large.opened(folder) or large.decode(
-        folder, lambda: imagenet.source(name, root, about.classes, about.samples or (0, 0)), progress
-    )
+
+    def source() -> large.Source:
+        if about.samples is None:
+            return kinetics.source(root, about.classes)
+        return imagenet.source(name, root, about.classes, about.samples)
+
+    known = large.opened(folder)
+    if known is None:
+        known = large.decode(folder, source, progress)
+        for line in large.left_out(known):
+            warnings.warn(f"{name}: {line} (`bilp data check {name}` lists them)", stacklevel=3)
 
     def half(split: str) -> ImageData:
         labels = torch.from_numpy(np.load(folder / f"{split}_labels.npy", allow_pickle=False))
         names = np.load(folder / f"{split}_names.npy", mmap_mode="r", allow_pickle=False)
-        images, classes = Stored(folder / f"{split}_images.npy"), tuple(known["classes"])
-        return ImageData(images, labels, classes, about.mean, about.std, name, about.flip, named=name, files=names)
+        found = large.kept(folder, split)
+        rows = None if found is None else torch.from_numpy(found)
+        images, classes = Stored(folder / f"{split}_images.npy", rows), tuple(known["classes"])
+        if rows is not None:
+            labels, names = labels[rows], names[found]
+        return ImageData(
+            images, labels, classes, about.mean, about.std, name, about.flip, named=name, files=names,
+            frames=about.frames,
+        )  # fmt: skip
 
     return Splits(half("train"), half("test"))
 

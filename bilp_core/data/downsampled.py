@@ -29,7 +29,7 @@ class Batch:
     path: str
     rows: np.ndarray
 
-    def read(self, blocks: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+    def read(self, blocks: Sequence[int]) -> Iterator[tuple[int, np.ndarray, dict[str, str]]]:
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open("data.npy") as file:
                 _check(file, len(self.rows))
@@ -37,7 +37,7 @@ class Batch:
                     count = min(BLOCK, len(self.rows) - block * BLOCK)
                     content = file.read(count * VALUES)  # a block at a time: all of them are 1.6 GB
                     if block in blocks:
-                        yield block, np.frombuffer(content, np.uint8).reshape(count, *SHAPE)
+                        yield block, np.frombuffer(content, np.uint8).reshape(count, *SHAPE), {}
                 while file.read(1 << 20):  # the archive's checksum is compared at the end
                     pass
         except DAMAGED as error:

@@ -4,6 +4,8 @@ A data set is a folder. Of each half, train and test, it holds `<half>_images.np
 class), `_labels.npy` (int64 [N]), `_names.npy` (text [N]: where each came from) and `_prints.npy` (uint32 [N]: CRC-32
 of each image). `about.json` comes last, when every image has been read back and agrees with its print; until then
 `<half>_done` has a byte for each block of images that is written, so that a stopped decoding goes on where it was.
+Where a source lets files be skipped, `<half>_bad_<block>` has those of a block that cannot be read, and in the end
+`<half>_rows.npy` (int64) names the images there are: the others stay zeros, which nobody sees.
 """
 
 from __future__ import annotations
@@ -44,9 +46,9 @@ class Part(Protocol):
     @property
     def rows(self) -> np.ndarray: ...
 
-    def read(self, blocks: Sequence[int]) -> Iterator[tuple[int, np.ndarray | dict[str, str]]]:
-        """Some of the blocks: the number of each, with uint8 [n, C, H, W], or with the files that cannot be read and
-        why. Raises InputError where all of the part is damaged."""
+    def read(self, blocks: Sequence[int]) -> Iterator[tuple[int, np.ndarray, dict[str, str]]]:
+        """Some of the blocks: the number of each, with uint8 [n, C, H, W], zeros for the files that cannot be read, and
+        the names of these with the reason. Raises InputError where all of the part is damaged."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,19 @@ class Half:
 
 @dataclass(frozen=True)
 class Source:
-    """What is to be decoded. about : JSON values that stand for the source and how it is read."""
+    """What is to be decoded. about : JSON values that stand for the source and how it is read.
+
+    skips : whether files that cannot be read are left out; else they are an error. few : for so many no processes are
+    started.
+    """
 
     classes: tuple[str, ...]
     shape: tuple[int, int, int]
     train: Half
     test: Half
     about: Mapping[str, Any]
+    skips: bool = False
+    few: int = FEW
 
 
 def opened(folder: Path) -> dict[str, Any] | None:
@@ -93,11 +101,36 @@ def opened(folder: Path) -> dict[str, Any] | None:
                 raise InputError(f"{error}; {remedy(folder)}") from None
             if found != wanted:
                 raise InputError(f"{half}_{name}.npy is {list(found)}, not {list(wanted)}; {remedy(folder)}")
+        if about.get("skipped", {}).get(half) and not (folder / f"{half}_rows.npy").is_file():
+            raise InputError(f"{half}_rows.npy is missing; {remedy(folder)}")
     return about
+
+
+def left_out(about: Mapping[str, Any]) -> list[str]:
+    """What a complete data set lacks of its source, a sentence each. about : see `opened`."""
+    said = []
+    for half, count in about["shapes"].items():
+        name = half.partition("_")[0]
+        skipped, source = about.get("skipped", {}).get(name, {}), about["source"]
+        if skipped:
+            said.append(
+                f"{len(skipped):,} of the {count[0]:,} files of the {name} half cannot be read and are left out"
+            )
+        if missing := source.get("missing", {}).get(name, 0):
+            said.append(f"{missing:,} rows of the {name} half's list have no file")
+        if unlisted := source.get("unlisted", {}).get(name, []):
+            said.append(f"{len(unlisted):,} files of the {name} half are in no list, the first {unlisted[0]}")
+    return said
 
 
 def remedy(folder: Path) -> str:
     return f"remove the folder {folder}, and the next run decodes the data again"
+
+
+def kept(folder: Path, half: str) -> np.ndarray | None:
+    """int64 : the rows of a half that are images, None for all of them."""
+    path = folder / f"{half}_rows.npy"
+    return np.load(path, allow_pickle=False) if path.is_file() else None
 
 
 def damaged(folder: Path, half: str, progress: Report | None = None) -> np.ndarray:
@@ -120,7 +153,8 @@ def decode(
     """Decode into `folder` what is not there yet; what its about.json then says. Others that want the same wait.
 
     source : called only if something is to be done. slots : processes, by default one a core.
-    Raises InputError for files that cannot be read, and for a disk without the room; what is done stays.
+    Raises InputError for files that cannot be read, or a class that has no others; and for a disk without the room.
+    What is done stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
@@ -130,7 +164,7 @@ def decode(
         halves = {"train": found.train, "test": found.test}
         _prepare(folder, found, halves)
         try:
-            _fill(folder, halves, progress, slots or os.cpu_count() or 1)
+            _fill(folder, found, progress, slots or os.cpu_count() or 1)
         except OSError as error:
             if error.errno not in FULL:
                 raise
@@ -139,17 +173,19 @@ def decode(
                 f"the disk of {folder} is full: {done:,} of {total:,} images are decoded and stay; make room, and run "
                 "it again"
             ) from None
+        skipped = {half: _skipped(folder, found.classes, half, own) for half, own in halves.items()}
         _check(folder, halves, progress)
         about = {
             "format": FORMAT,
             "classes": list(found.classes),
             "shapes": {f"{half}_images": [len(own.labels), *found.shape] for half, own in halves.items()},
             "source": dict(found.about),
+            **({"skipped": skipped} if found.skips else {}),
         }
         with atomic(folder / "about.json") as path:
             path.write_text(json.dumps(about))
-        for name in ("plan", *(f"{half}_done" for half in HALVES)):
-            (folder / name).unlink()
+        for path in [folder / "plan", *(folder / f"{half}_done" for half in HALVES), *folder.glob("*_bad_*")]:
+            path.unlink()
         return about
 
 
@@ -194,15 +230,15 @@ def _blocks(part: Part) -> int:
     return -(-len(part.rows) // BLOCK)
 
 
-def _fill(folder: Path, halves: Mapping[str, Half], progress: Report | None, slots: int) -> None:
-    jobs = []
+def _fill(folder: Path, source: Source, progress: Report | None, slots: int) -> None:
+    jobs, halves = [], {"train": source.train, "test": source.test}
     for half, own in halves.items():
         first, done = 0, (folder / f"{half}_done").read_bytes()
         for part in own.parts:
             if not all(done[first : first + _blocks(part)]):
-                jobs.append((str(folder), half, first, part))
+                jobs.append((str(folder), half, first, part, source.skips))
             first += _blocks(part)
-    few = sum(len(job[3].rows) for job in jobs) <= FEW or len(jobs) < 2
+    few = sum(len(job[3].rows) for job in jobs) <= source.few or len(jobs) < 2
     bad: dict[str, str] = {}
     with contextlib.closing(InlineEngine() if few else LocalEngine(min(slots, len(jobs)))) as engine:
         waiting, running = iter(jobs), set[Future]()
@@ -229,10 +265,10 @@ def _count(folder: Path, halves: Mapping[str, Half]) -> tuple[int, int]:
     return min(done, total), total
 
 
-def fill(folder: str, half: str, first: int, part: Part) -> dict[str, str]:
+def fill(folder: str, half: str, first: int, part: Part, skips: bool = False) -> dict[str, str]:
     """The job of one part: write its blocks that are not done. Returns the files that cannot be read, and why.
 
-    first : the number of its first block in the half.
+    first : the number of its first block in the half. skips : write what can be read beside them, and note them.
     """
     with contextlib.ExitStack() as stack:
         images, prints = (
@@ -244,10 +280,15 @@ def fill(folder: str, half: str, first: int, part: Part) -> dict[str, str]:
         flags = done.read(_blocks(part))
         bad: dict[str, str] = {}
         try:
-            for number, pixels in part.read([k for k, flag in enumerate(flags) if not flag]):
-                if isinstance(pixels, dict):
-                    bad |= pixels
+            for number, pixels, unread in part.read([k for k, flag in enumerate(flags) if not flag]):
+                if unread and not skips:
+                    bad |= unread
                     continue
+                note = Path(folder) / f"{half}_bad_{first + number}"
+                note.unlink(missing_ok=True)  # of an earlier try
+                if unread:
+                    with atomic(note) as path:
+                        path.write_text(json.dumps(unread))
                 rows = part.rows[number * BLOCK : (number + 1) * BLOCK]
                 _write(*images, rows, pixels)
                 _write(*prints, rows, np.array([zlib.crc32(image.tobytes()) for image in pixels], np.uint32))
@@ -258,6 +299,34 @@ def fill(folder: str, half: str, first: int, part: Part) -> dict[str, str]:
             done.write(bytes(len(flags)))
             raise
         return bad
+
+
+def _skipped(folder: Path, classes: Sequence[str], half: str, own: Half) -> dict[str, str]:
+    """The files of a half that were skipped, and why; which rows are left is written. Raises InputError for a class
+    that has none, whose files will be read again."""
+    (folder / f"{half}_rows.npy").unlink(missing_ok=True)
+    skipped: dict[str, str] = {}
+    notes = list(folder.glob(f"{half}_bad_*"))
+    for path in notes:
+        skipped |= json.loads(path.read_text())
+    if not skipped:
+        return {}
+    rows = np.flatnonzero(~np.isin(own.names, list(skipped)))
+    counts = np.bincount(own.labels[rows], minlength=len(classes))
+    if len(absent := np.flatnonzero(counts == 0)):
+        names = [name for name in own.names[own.labels == absent[0]].tolist() if name in skipped]
+        with (folder / f"{half}_done").open("rb+") as file:
+            for path in notes:
+                file.seek(int(path.name.rpartition("_")[2]))
+                file.write(b"\0")
+                path.unlink()
+        raise InputError(
+            f"class {classes[absent[0]]!r}: none of its {len(names)} files in the {half} half can be read "
+            f"({len(absent)} such classes); the first is {names[0]}: {skipped[names[0]]}"
+        )
+    with atomic(folder / f"{half}_rows.npy") as path, path.open("wb") as file:
+        np.save(file, rows)
+    return dict(sorted(skipped.items()))
 
 
 def _write(file: BinaryIO, start: int, rows: np.ndarray, values: np.ndarray) -> None:

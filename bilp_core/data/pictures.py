@@ -35,18 +35,18 @@ class Pictures:
     rows: np.ndarray
     resize: bool
 
-    def read(self, blocks: Sequence[int]) -> Iterator[tuple[int, np.ndarray | dict[str, str]]]:
+    def read(self, blocks: Sequence[int]) -> Iterator[tuple[int, np.ndarray, dict[str, str]]]:
         with _contents(Path(self.home)) as content, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's name no file; what matters comes back as the reason
             for block in blocks:
                 names = self.names[block * BLOCK : (block + 1) * BLOCK].tolist()
-                pixels = np.empty((len(names), 3, SIDE, SIDE), np.uint8)
+                pixels = np.zeros((len(names), 3, SIDE, SIDE), np.uint8)
                 bad = {
                     name: why
                     for name, place in zip(names, pixels, strict=True)
                     if (why := self._one(content, name, place))
                 }
-                yield block, bad or pixels
+                yield block, pixels, bad
 
     def _one(self, content: Callable[[str], bytes], name: str, place: np.ndarray) -> str:
         """Decode a file into `place`, uint8 [3, 64, 64]; why that cannot be done, or nothing."""
