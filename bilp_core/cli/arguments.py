@@ -50,6 +50,7 @@ def add_reading(made: argparse.ArgumentParser) -> None:
         "--depth", type=number(int), metavar="BITS",
         help="8, 10, 12 or 16: of deep images (as they declare, else the fewest that hold all values)",
     )  # fmt: skip
+    made.add_argument("--frames", type=number(int), metavar="N", help="of the clip from each of a folder's videos (8)")
     made.add_argument("--no-flip", action="store_true", help="a mirrored image means something else: never mirror")
     made.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
     made.add_argument("--recursive", action="store_true", help="take images in sub-folders of a class, too")

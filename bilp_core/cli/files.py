@@ -27,7 +27,7 @@ def reading_of(args: argparse.Namespace) -> "Reading":
     """How the command's options say that a folder is to be read."""
     from ..data.folders import Reading
 
-    return Reading(args.size, args.depth, args.recursive, args.skip_bad, args.test_share, args.split_seed)
+    return Reading(args.size, args.depth, args.recursive, args.skip_bad, args.test_share, args.split_seed, args.frames)
 
 
 def flip_of(args: argparse.Namespace) -> bool | None:

@@ -21,7 +21,7 @@ def data_list(_: argparse.Namespace) -> None:
             f"{name:19} {about.classes:4} classes of {size}  {about.title}; licence: {about.licence}"
             + "; you bring the files: `bilp data check` says which" * about.stays
         )
-    print("FOLDER              any folder with train/<class>/* and test/<class>/* (jpg, png, webp)")
+    print("FOLDER              any folder with train/<class>/* and test/<class>/* (jpg, png, webp; or videos)")
 
 
 def data_check(args: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..evaluation import Protocol
     from ..synthetic import SyntheticSet
 
-READING = ("size", "depth", "recursive", "no_flip", "skip_bad", "test_share", "split_seed")
+READING = ("size", "frames", "depth", "recursive", "no_flip", "skip_bad", "test_share", "split_seed")
 
 
 def check_set(path: str) -> Path:

@@ -93,8 +93,9 @@ def check_folder(root: Path, reading: Reading, progress: Report | None = None) -
         shown = arrays["train_images"] if len(arrays["train_images"]) else arrays["test_images"]
         report |= {
             "shape": list(shown.shape[1:]),
-            "mean": [round(v, 4) for v in arrays["mean"]],
-            "std": [round(v, 4) for v in arrays["std"]],
+            **({"frames": arrays["frames"]} if arrays["frames"] > 1 else {}),
+            "mean": [round(v, 4) for v in arrays["mean"][: shown.shape[1] // arrays["frames"]]],
+            "std": [round(v, 4) for v in arrays["std"][: shown.shape[1] // arrays["frames"]]],
             "depth": arrays["depth"],
         }
         flat = [c for c in range(shown.shape[1]) if np.ptp(shown[:, c]) == 0]

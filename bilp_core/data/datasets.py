@@ -101,6 +101,7 @@ def load(
     test_share: float = 0.0,
     seed: int = 0,
     flip: bool | None = None,
+    frames: int | None = None,
 ) -> Splits:
     """The training and test data of a named data set, or of a folder `train/<class>/*`, `test/<class>/*`.
 
@@ -110,6 +111,7 @@ def load(
     Folders only, see `Reading`:
     size : pixels; short side resized to it, centre cropped. depth : bits of 16-bit images. recursive : take images in
     sub-folders of a class. skip_bad : leave out images that cannot be read. test_share, seed : make a test half.
+    frames : of the clip that is taken of each video, where a folder holds videos (8, with a size).
     Decoded once into a cache beside the data ($BILP_CACHE or ~/.cache/bilp for folders), found again by content. Images
     of Tiny ImageNet and ImageNet, and clips of Kinetics-400, stay there, see `Stored`; none of these is ever fetched: a
     message says how to get them.
@@ -137,7 +139,7 @@ def load(
         raise InputError(f"size = {size}: must be from 4 to 1024 pixels")
     if need not in NEEDS:
         raise InputError(f"need = {need!r}: must be one of {', '.join(NEEDS)}")
-    reading = Reading(size, depth, recursive, skip_bad, test_share, seed)
+    reading = Reading(size, depth, recursive, skip_bad, test_share, seed, frames)
     if name in DATASETS:
         if size is not None:
             raise InputError(f"size = {size}: {name} has a fixed size of {DATASETS[name].shape[1]} pixels")
@@ -156,7 +158,10 @@ def load(
         arrays = cached(cache_home(), *read_folder(folder, reading, NEEDS[need], progress))
         found = _splits(arrays, folder.resolve().name, flip=True)
         if bad := arrays.get("skipped_bad"):
-            warnings.warn(f"{bad} images in {folder} cannot be read and are left out", stacklevel=2)
+            warnings.warn(
+                f"{bad} {'videos' if found.train.frames > 1 else 'images'} in {folder} cannot be read and are left out",
+                stacklevel=2,
+            )
     return found if flip is None else Splits(*(replace(half, flip=flip) for half in found))
 
 
@@ -188,6 +193,7 @@ def _splits(arrays: dict[str, Any], name: str, flip: bool) -> Splits:
             flip,
             named=name if files is None else "",
             files=None if files is None else np.array(files, dtype=object),
+            frames=arrays.get("frames", 1),
         )
 
     return Splits(data("train"), data("test"))

@@ -20,7 +20,8 @@ from ..utils.progress import Report
 from .cache import cache_home
 from .decoding import Picture, decoded, depth_of, scaled
 from .images import measured
-from .listing import LEAST, Listing, listing, shared
+from .listing import LEAST, VIDEOS, Listing, listing, shared
+from .video import USUAL, reader
 
 READER = 2  # raised when the same files would give other pixels
 SETTLED = 2_000_000_000  # nanoseconds after which a change would show in a file's times
@@ -35,6 +36,7 @@ class Reading:
     depth : bits of the samples of 16-bit images; None: as the files declare, else the fewest that hold all values.
     recursive : take images in sub-folders of a class. skip_bad : leave out images that cannot be read.
     test_share, seed : make a test half of so large a share of each class, where the folder has none.
+    frames : of the clip that is taken of a video, see `bilp_core.data.video`; None: 8.
     """
 
     size: int | None = None
@@ -43,10 +45,27 @@ class Reading:
     skip_bad: bool = False
     test_share: float = 0.0
     seed: int = 0
+    frames: int | None = None
 
     def listed(self, root: Path) -> Listing:
         found = listing(root, recursive=self.recursive)
         return shared(found, self.test_share, self.seed) if self.test_share else found
+
+    def check(self, found: Listing) -> None:
+        """Raise InputError for what cannot be done with videos, or with images."""
+        if not found.videos:
+            if self.frames is not None:
+                raise InputError(f"frames = {self.frames}: is of videos, and {found.root} holds images")
+            return
+        reader()
+        if self.size is None:
+            raise InputError(f"{found.root} holds videos: give the size of their clips in pixels, such as --size 64")
+        if self.frames is not None and not 2 <= self.frames <= 64:
+            raise InputError(f"frames = {self.frames}: must be from 2 to 64")
+
+    def length(self, found: Listing) -> int:
+        """Frames of a sample."""
+        return (self.frames or USUAL) if found.videos else 1
 
 
 def folder_identity(root: Path, reading: Reading) -> str:
@@ -64,6 +83,7 @@ def read_folder(
     unreadable images, unless they are to be skipped, and for mixed sizes when no size is given.
     """
     found = reading.listed(root)
+    reading.check(found)
     for half in need:
         if not getattr(found, half):
             remedy = "add test/<class>/*, or make one of training images: --test-share 0.2"
@@ -96,7 +116,9 @@ def _identity(found: Listing, reading: Reading) -> str:
         label: {name: [(file, digests[file]) for file in files] for name, files in half.items()}
         for label, half in (("train", found.train), ("test", found.test))
     }
-    settings = {k: v for k, v in asdict(reading).items() if k not in ("test_share", "seed", "recursive")}
+    settings = {k: v for k, v in asdict(reading).items() if k not in ("test_share", "seed", "recursive", "frames")}
+    if found.videos:
+        settings["frames"] = reading.length(found)
     return hashlib.sha256(json.dumps([READER, settings, halves]).encode()).hexdigest()
 
 
@@ -136,8 +158,9 @@ def survey(
 ) -> tuple[Listing, dict[str, Picture], dict[str, str]]:
     """The listing of a folder, its pictures, and the reasons why others cannot be read, by file."""
     found = reading.listed(root)
+    reading.check(found)
     files = found.files()
-    results, _ = decoded([root / file for file in files], reading.size, progress)
+    results, _ = decoded([root / file for file in files], reading.size, progress, reading.length(found))
     pictures = {file: one for file, one in zip(files, results, strict=True) if isinstance(one, Picture)}
     bad = {file: one for file, one in zip(files, results, strict=True) if isinstance(one, str)}
     return found, pictures, bad
@@ -145,7 +168,7 @@ def survey(
 
 def _decode(found: Listing, reading: Reading, progress: Report | None) -> dict[str, Any]:
     files = found.files()
-    results, _ = decoded([found.root / file for file in files], reading.size, progress)
+    results, _ = decoded([found.root / file for file in files], reading.size, progress, reading.length(found))
     pictures = {file: one for file, one in zip(files, results, strict=True) if isinstance(one, Picture)}
     bad = {file: one for file, one in zip(files, results, strict=True) if isinstance(one, str)}
     if bad and not reading.skip_bad:
@@ -157,7 +180,8 @@ def unreadable(root: Path, bad: Mapping[str, str]) -> str:
     """What to say of images that cannot be read."""
     if len(bad) == 1:
         ((file, why),) = bad.items()
-        return f"{root / file} cannot be read as an image ({why}): repair or remove it, or leave it out (--skip-bad)"
+        kind = "a video" if Path(file).suffix.lower() in VIDEOS else "an image"
+        return f"{root / file} cannot be read as {kind} ({why}): repair or remove it, or leave it out (--skip-bad)"
     lines = [f"  {file}: {why}" for file, why in list(bad.items())[:SHOWN]]
     if len(bad) > SHOWN:
         lines.append(f"  and {len(bad) - SHOWN} more: `bilp data check` lists all")
@@ -179,12 +203,12 @@ def assembled(
     used = found.files()
     _check_sizes(found.root, {file: pictures[file].pixels.shape[:2] for file in used})
     depth = depth_of([pictures[file] for file in used], reading.depth)
-    colour = any(pictures[file].pixels.ndim == 3 for file in used)
+    channels = max(pictures[file].pixels.shape[2] if pictures[file].pixels.ndim == 3 else 1 for file in used)
     made: dict[str, Any] = {"classes": list(found.classes), "depth": depth, "skipped_bad": len(bad)}
     height, width = pictures[used[0]].pixels.shape[:2]
     for label, half in (("train", found.train), ("test", found.test)):
         names = [file for files in half.values() for file in files]
-        stack = np.empty((len(names), 3 if colour else 1, height, width), np.uint8)
+        stack = np.empty((len(names), channels, height, width), np.uint8)
         for row, name in zip(stack, names, strict=True):
             pixels = scaled(pictures[name], depth)
             row[:] = pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels
@@ -192,7 +216,9 @@ def assembled(
         made[f"{label}_images"] = stack
         made[f"{label}_labels"] = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
         made[f"{label}_names"] = names
-    made["mean"], made["std"] = measured(made["train_images"] if found.train else made["test_images"])
+    frames, shown = reading.length(found), made["train_images"] if found.train else made["test_images"]
+    each = measured(shown.reshape(-1, channels // frames, height, width))
+    made |= {"frames": frames, "mean": each[0] * frames, "std": each[1] * frames}
     return made
 
 

@@ -15,8 +15,8 @@ from PIL import Image
 from ..errors import InputError
 from .decoding import opened
 from .large import BLOCK, Half, Source
-from .listing import EXTENSIONS, natural
-from .video import VIDEOS, clip, reader
+from .listing import EXTENSIONS, VIDEOS, natural
+from .video import clip, reader
 
 FRAMES, SIDE = 8, 64
 HALVES = {"train": ("train",), "val": ("val", "validate", "validation")}  # names of their folders and lists

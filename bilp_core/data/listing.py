@@ -15,6 +15,7 @@ from ..errors import InputError
 EXTENSIONS = (
     ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif",
 )  # fmt: skip
+VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 TEST_HALVES = ("test", "val", "valid", "validation")
 ANNOTATIONS = "val_annotations.txt"  # of Tiny ImageNet: file, class, box
 CLASSES = "classes.txt"
@@ -27,6 +28,7 @@ class Listing:
 
     skipped : why -> the files and folders that were not taken, relative to `root`.
     notes   : what was decided, in sentences.
+    videos  : whether the files are videos, as they are where there is no image.
     """
 
     root: Path
@@ -34,6 +36,7 @@ class Listing:
     test: dict[str, list[str]]
     skipped: dict[str, list[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    videos: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -66,6 +69,7 @@ def listing(root: Path, *, recursive: bool = False) -> Listing:
     recursive : take images in sub-folders of a class, too. A file classes.txt in `root`, one name a line, fixes the
     classes and their order; otherwise they are in natural order (2 before 10).
     Names that look alike and differ in their encoding (NFC and NFD) are one class.
+    Where class folders hold videos and no image at all, the videos are listed.
     Raises InputError for a folder without images, fewer than two classes, an empty class, or halves whose classes
     differ.
     """
@@ -75,13 +79,13 @@ def listing(root: Path, *, recursive: bool = False) -> Listing:
     notes: list[str] = []
     train_folder = root / "train"
     test_folder = next((root / name for name in TEST_HALVES if (root / name).is_dir()), None)
-    wanted = _wanted(root)
+    wanted, kinds = _wanted(root), VIDEOS if _videos_alone(root) else EXTENSIONS
     test: dict[str, list[str]] = {}
     if not train_folder.is_dir() and test_folder is None:
-        train = _half(root, root, recursive, skipped, wanted)
+        train = _half(root, root, recursive, skipped, wanted, kinds)
         notes.append("there is neither train/ nor test/: its folders are classes, all of them training images")
     else:
-        train = _half(root, train_folder, recursive, skipped, wanted) if train_folder.is_dir() else {}
+        train = _half(root, train_folder, recursive, skipped, wanted, kinds) if train_folder.is_dir() else {}
         if test_folder is not None:
             if test_folder.name != "test":
                 notes.append(f"there is no test/: {test_folder.name}/ is taken as the test half")
@@ -89,7 +93,7 @@ def listing(root: Path, *, recursive: bool = False) -> Listing:
                 test = _annotated(root, test_folder, set(train))
                 notes.append(f"the classes of {test_folder.name}/ are read from {ANNOTATIONS}")
             else:
-                test = _half(root, test_folder, recursive, skipped, wanted)
+                test = _half(root, test_folder, recursive, skipped, wanted, kinds)
         elif train:
             notes.append("there is no test half")
     if train and test:
@@ -98,7 +102,7 @@ def listing(root: Path, *, recursive: bool = False) -> Listing:
     for label, half in (("train", train), ("test", test)):
         if half and len(half) < 2:
             raise InputError(f"{root}: the {label} half has one class, {next(iter(half))!r}: at least 2 are needed")
-    return Listing(root, train, test, skipped, tuple(notes))
+    return Listing(root, train, test, skipped, tuple(notes), kinds is VIDEOS)
 
 
 def shared(found: Listing, share: float, seed: int) -> Listing:
@@ -130,6 +134,20 @@ def shared(found: Listing, share: float, seed: int) -> Listing:
     return replace(found, train=train, test=test, notes=notes)
 
 
+def _videos_alone(root: Path) -> bool:
+    """Whether the sub-folders of `root` hold videos, and no image."""
+    found = False
+    for place, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        kinds = (
+            {Path(name).suffix.lower() for name in files if not name.startswith(".")} if place != str(root) else set()
+        )
+        if kinds & {*EXTENSIONS}:
+            return False
+        found = found or bool(kinds & {*VIDEOS})
+    return found
+
+
 def _wanted(root: Path) -> list[str] | None:
     """The classes that classes.txt names, None where there is none."""
     path = root / CLASSES
@@ -150,14 +168,19 @@ def _spelt(name: str) -> str:
 
 
 def _half(
-    root: Path, folder: Path, recursive: bool, skipped: dict[str, list[str]], wanted: list[str] | None
+    root: Path,
+    folder: Path,
+    recursive: bool,
+    skipped: dict[str, list[str]],
+    wanted: list[str] | None,
+    kinds: tuple[str, ...],
 ) -> dict[str, list[str]]:
     classes: dict[str, list[str]] = {}
     loose: list[str] = []
     for entry in sorted(os.scandir(folder), key=lambda e: e.name):
         here = Path(entry.path)
         if not entry.is_dir():
-            if folder != root or here.suffix.lower() in EXTENSIONS:
+            if folder != root or here.suffix.lower() in kinds:
                 loose.append(_relative(root, here))
             continue
         if entry.name.startswith(".") or entry.name == "__MACOSX":
@@ -167,7 +190,7 @@ def _half(
         if wanted is not None and name not in wanted:
             _note(skipped, f"not named in {CLASSES}", root, here)
             continue
-        files, left_out = _images(root, here, recursive)
+        files, left_out = _images(root, here, recursive, kinds)
         for why, names in left_out.items():
             skipped.setdefault(why, []).extend(names)
         if not files:
@@ -175,7 +198,8 @@ def _half(
             hint = "; --recursive takes those in its sub-folders" if sub else ""
             others = len(left_out.get("of another type", ()))
             only = f" ({others} files of other kinds)" if others else ""
-            raise InputError(f"{here} holds no image{only}; allowed: {', '.join(EXTENSIONS)}{hint}")
+            kind = "video" if kinds is VIDEOS else "image"
+            raise InputError(f"{here} holds no {kind}{only}; allowed: {', '.join(kinds)}{hint}")
         if name in classes:
             raise InputError(f"{folder} has two folders for class {name!r}, spelt in two encodings: join them")
         classes[name] = files
@@ -192,7 +216,9 @@ def _half(
     return {name: classes[name] for name in sorted(classes, key=natural)}
 
 
-def _images(root: Path, folder: Path, recursive: bool) -> tuple[list[str], dict[str, list[str]]]:
+def _images(
+    root: Path, folder: Path, recursive: bool, kinds: tuple[str, ...]
+) -> tuple[list[str], dict[str, list[str]]]:
     """Images of a class, and what was left out by reason."""
     found: list[str] = []
     left: dict[str, list[str]] = {}
@@ -205,12 +231,12 @@ def _images(root: Path, folder: Path, recursive: bool) -> tuple[list[str], dict[
             subs.append(here)
         elif item.is_symlink() and not here.exists():
             _note(left, "a broken link", root, here)
-        elif here.suffix.lower() not in EXTENSIONS:
+        elif here.suffix.lower() not in kinds:
             _note(left, "of another type", root, here)
         elif item.is_file():
             found.append(_relative(root, here))
     for sub in subs:
-        inner, inner_left = _images(root, sub, True)
+        inner, inner_left = _images(root, sub, True, kinds)
         if recursive or (sub.name == "images" and not found):  # as Tiny ImageNet has them
             found += inner
             for why, names in inner_left.items():

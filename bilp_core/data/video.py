@@ -21,7 +21,6 @@ from PIL import Image
 
 from ..errors import InputError
 
-VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 READ = {  # no container that may name other files, such as a playlist, is opened
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi",
     "protocol_whitelist": "file",

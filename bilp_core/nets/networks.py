@@ -249,7 +249,7 @@ def evaluation_spec(spec: str) -> str:
     ('convnet:norm=instance', 'resnet18')
     """
     name, options = parse(spec)
-    without_batch_norm = name.partition("-")[0]
+    without_batch_norm = name.partition("-bn")[0]
     name = without_batch_norm if without_batch_norm in NETWORKS else name
     if options.get("norm") == "batch":
         options["norm"] = "none" if name == "frepo-convnet" else "instance"

@@ -32,11 +32,11 @@ def noise(count: int, height: int = 48, width: int = 64, seed: int = 0) -> np.nd
 
 
 def moving(rng: np.random.Generator, direction: int, count: int = 16, side: int = 16) -> np.ndarray:
-    """A bright square on a dark ground that goes to the right (1) or to the left (-1) around the edge: a frame alone
-    does not tell which."""
+    """A bright square near the top that goes to the right (1) or to the left (-1) around the edge: a frame alone does
+    not tell which."""
     frames = np.full((count, side, side, 3), 40, np.uint8) + rng.integers(0, 20, (count, side, side, 3), dtype=np.uint8)
-    top, left = rng.integers(0, side - 5, 2)
+    top, left, ink = rng.integers(0, 3), rng.integers(0, side), rng.integers(200, 256, 3)
     for t, frame in enumerate(frames):
         columns = (left + direction * t + np.arange(5)) % side
-        frame[top : top + 5, columns] = rng.integers(200, 256, 3)
+        frame[top : top + 5, columns] = ink
     return frames

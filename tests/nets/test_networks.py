@@ -362,6 +362,7 @@ def test_parse() -> None:
         ("efficientnet-bn", "efficientnet-bn"),
         ("kernel-convnet:width=16", "kernel-convnet:width=16"),
         ("mlp", "mlp"),
+        ("convnet-gru:width=16,frames=4", "convnet-gru:width=16,frames=4"),
     ],
 )
 def test_evaluation_spec(spec: str, expected: str) -> None:
