@@ -13,9 +13,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..utils.progress import Report
+from .complete import damaged, left_out, opened, remedy
 from .folders import Reading, assembled, survey
 from .images import CHUNK, ImageData, Splits
-from .large import damaged, left_out, opened, remedy
 from .listing import Listing
 from .stored import Stored
 

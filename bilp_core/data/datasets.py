@@ -13,7 +13,7 @@ import torch
 from ..errors import InputError
 from ..utils.paths import in_project
 from ..utils.progress import Report
-from . import imagenet, kinetics, large
+from . import complete, imagenet, kinetics, large
 from .cache import cache_home, cached, place
 from .folders import Reading, read_folder
 from .images import ImageData, Splits, measured
@@ -229,16 +229,16 @@ def _stored(name: str, root: Path, progress: Report | None) -> Splits:
             return kinetics.source(root, about.classes)
         return imagenet.source(name, root, about.classes, about.samples)
 
-    known = large.opened(folder)
+    known = complete.opened(folder)
     if known is None:
         known = large.decode(folder, source, progress)
-        for line in large.left_out(known):
+        for line in complete.left_out(known):
             warnings.warn(f"{name}: {line} (`bilp data check {name}` lists them)", stacklevel=3)
 
     def half(split: str) -> ImageData:
         labels = torch.from_numpy(np.load(folder / f"{split}_labels.npy", allow_pickle=False))
         names = np.load(folder / f"{split}_names.npy", mmap_mode="r", allow_pickle=False)
-        found = large.kept(folder, split)
+        found = complete.kept(folder, split)
         rows = None if found is None else torch.from_numpy(found)
         images, classes = Stored(folder / f"{split}_images.npy", rows), tuple(known["classes"])
         if rows is not None:

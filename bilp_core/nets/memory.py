@@ -15,7 +15,8 @@ def split(images: Tensor) -> tuple[Tensor, ...]:
     """Images [N, C, H, W] in parts for one pass each: all of them on a GPU, cache-sized parts on a CPU."""
     if images.device.type != "cpu":
         return (images,)
-    return images.split(max(1, CHUNK // (images.shape[-2] * images.shape[-1])))
+    frames = max(1, images.shape[1] // 3)  # of clips; of images 1
+    return images.split(max(1, CHUNK // (frames * images.shape[-2] * images.shape[-1])))
 
 
 def free_memory(device: torch.device) -> int:

@@ -15,9 +15,14 @@ import torch
 from PIL import Image
 
 from bilp_core.cli.main import main
-from bilp_core.data import DATASETS, check, kinetics, large, load
+from bilp_core.data import DATASETS, check, complete, kinetics, large, load
 from bilp_core.data.stored import Stored
+from bilp_core.distillers import distill, make
 from bilp_core.errors import InputError
+from bilp_core.evaluation import evaluate, protocol
+from bilp_core.indicators import score
+from bilp_core.nets import probe_for
+from bilp_core.pruning import keep
 
 from .test_large import folder_of, wait_until
 from .videos import noise, write
@@ -142,7 +147,7 @@ def test_files_that_cannot_be_read_leave_no_hole(folders):
     folder = folder_of("kinetics-400", folders.parent)
     assert not list(folder.glob("*_bad_*"))
     (folder / "train_rows.npy").unlink()
-    with pytest.raises(InputError, match="train_rows.npy is missing; remove the folder"):
+    with pytest.raises(InputError, match=r"train_rows.npy is missing.*; remove the folder"):
         load("kinetics-400", root=folders.parent)
 
 
@@ -206,6 +211,24 @@ def test_what_is_no_kinetics_is_refused(folders, spoil, message):
         load("kinetics-400", root=folders.parent)
 
 
+@pytest.mark.filterwarnings("ignore:the networks have hardly learned")
+def test_from_the_disk_to_an_accuracy_by_the_settings_of_the_paper(folders):
+    """Supplement, Secs. 6.4 and 6.6, which go by the name; run with one iteration and a narrow network."""
+    train, test = load("kinetics-400", root=folders.parent)
+    probe = probe_for(train)
+    assert (probe.trials, probe.epochs, probe.lr, probe.batch, probe.network) == (10, 20, 1e-2, 128, "convnet-gru")
+    mtt = make("mtt").resolved(replace(train, classes=tuple(map(str, range(400)))), 1)
+    assert (mtt.steps, mtt.span, mtt.starts, mtt.batch_synthetic, mtt.experts) == (5, 2, 5, 64, 40)
+    assert (mtt.image_lr, mtt.step_lr, mtt.zca, mtt.strategy(train)) == (30_000, 1e-6, "none", "none")
+    net = "convnet-gru:width=2"
+    scores = score(train, "loss", trials=1, epochs=1, batch=4, network=net)
+    kept = train.subset(keep(scores, train.labels, ratio=0.5))
+    assert isinstance(kept.images, Stored)
+    made = distill(make("dm", iterations=1, batch=2, image_lr=5.0), kept, 1, network=net)
+    found = evaluate(made, test, protocol=protocol("dm", test, epochs=2), repeats=1)
+    assert 0 <= found.mean <= 1
+
+
 def test_it_is_listed_and_has_its_size(folders, capsys):
     assert main(["data", "list"]) == 0
     assert (
@@ -232,7 +255,7 @@ def test_skipping_goes_on_after_a_kill(tmp_path):
     assert large.opened(folder) is None
     assert not (folder / "train_rows.npy").exists()
     subprocess.run([sys.executable, "-c", program.replace("0.3", "0.0")], cwd=root, check=True)
-    rows, count = large.kept(folder, "train"), 9 * 512 + 17
+    rows, count = complete.kept(folder, "train"), 9 * 512 + 17
     assert rows.tolist() == [row for row in range(count) if row % 5 != 1]
     assert len(large.opened(folder)["skipped"]["train"]) == count - len(rows)
     images = Stored(folder / "train_images.npy", torch.from_numpy(rows))
