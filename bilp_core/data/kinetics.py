@@ -54,16 +54,17 @@ class Clips:
 def frames_of(folder: Path) -> list[Image.Image] | str:
     """The frames of a clip from a folder that has each as a file, in the order of their names (2 before 10); or why
     there are none."""
-    paths = sorted(
-        (path for path in folder.iterdir() if _suffix(path.name) in EXTENSIONS), key=lambda p: natural(p.name)
-    )
-    if len(paths) != FRAMES:
-        return f"{len(paths)} frames, not {FRAMES}"
+    try:
+        names = sorted((path.name for path in folder.iterdir() if _image(path.name)), key=natural)
+    except OSError as error:
+        return str(error.strerror)
+    if len(names) != FRAMES:
+        return f"{len(names)} frames, not {FRAMES}"
     found = []
-    for path in paths:
-        one = opened(path, None)
+    for name in names:
+        one = opened(folder / name, None)
         if isinstance(one, str) or one.top:
-            return f"{path.name}: {one if isinstance(one, str) else 'more than 8 bits a sample'}"
+            return f"{name}: {one if isinstance(one, str) else 'more than 8 bits a sample'}"
         found.append(Image.fromarray(one.pixels).convert("RGB"))
     return found
 
@@ -152,19 +153,25 @@ def _media(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         videos = [name for name in files if _suffix(name) in VIDEOS and not name.startswith(".")]
         yield from (Path(place, name) for name in videos)
-        if not videos and any(_suffix(name) in EXTENSIONS for name in files):
+        if not videos and any(map(_image, files)):
             yield Path(place)
 
 
 def _listed(path: Path, found: Sequence[str], replaced: Sequence[str]) -> _Half:
     """By a list: a row a video, whose file is named by its video, start and end; those of `replaced` go before."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if absent := [name for name in COLUMNS if name not in (rows.fieldnames or ())]:
-            raise InputError(
-                f"{path} has no column {absent[0]!r}: must be {', '.join(COLUMNS)}, as the public lists have"
-            )
-        labels = {_name(path, number, row): row["label"] for number, row in enumerate(rows, 2)}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reading = csv.DictReader(file)
+            columns, rows = reading.fieldnames or (), list(reading)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is no list in UTF-8 ({error})") from None
+    if absent := [name for name in COLUMNS if name not in columns]:
+        raise InputError(f"{path} has no column {absent[0]!r}: must be {', '.join(COLUMNS)}, as the public lists have")
+    labels: dict[str, str] = {}
+    for number, row in enumerate(rows, 2):
+        name = _name(path, number, row)
+        if labels.setdefault(name, row["label"]) != row["label"]:
+            raise InputError(f"{path}: line {number} says that {name} is {row['label']!r}, and before {labels[name]!r}")
     files = {_stem(name): name for name in found}
     classes: dict[str, list[str]] = {}
     for name, own in ({**files, **{_stem(name): name for name in replaced}}).items():
@@ -192,6 +199,10 @@ def _name(path: Path, number: int, row: Mapping[str, str]) -> str:
 def _stem(name: str) -> str:
     last = name.rpartition("/")[2]
     return last[: -len(_suffix(last))] if _suffix(last) in VIDEOS else last
+
+
+def _image(name: str) -> bool:
+    return _suffix(name) in EXTENSIONS and not name.startswith(".")
 
 
 def _suffix(name: str) -> str:

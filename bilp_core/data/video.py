@@ -4,8 +4,8 @@ container and codec.
 The clip lies in the middle of the video. Its frames are the ones nearest, by the time at which they are shown, to times
 1/2 s apart; 1/4 s in videos shorter than 4 s, 1/8 s below 2 s, 1/12 s below 1 s. Clips of other than 8 frames span the
 same time.
-Source: rates and middle as in the code of Wang et al., Dancing with Still Images, CVPR 2024 (its clip of 8 frames
-begins a quarter of a step earlier or later, as its ffmpeg rounds).
+Source: rates and middle as in the code of Wang et al., Dancing with Still Images, CVPR 2024, where the first frame is
+wanted at the middle less half the length of the clip; here all are half a step later, evenly about the middle.
 """
 
 from __future__ import annotations

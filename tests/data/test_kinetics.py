@@ -203,6 +203,8 @@ def test_halves_with_other_numbers_of_frames(tmp_path):
         (lambda h: (h / "train.csv").write_text("label,id\n"), "has no column 'youtube_id': must be label"),
         (lambda h: (h / "train.csv").write_text(f"{HEAD}\nzumba,a,b,c\n"), "line 2 has no label and youtube_id"),
         (lambda h: (h / "train.csv").write_text(f"{HEAD}\nzumba,a,1,2\n"), "names none of the 8 files"),
+        (lambda h: (h / "train.csv").write_text(f"{HEAD}\nx,a,1,2\ny,a,1,2\n"), "line 3 says .* 'y', and before 'x'"),
+        (lambda h: (h / "train.csv").write_bytes(b"label\xff"), "is no list in UTF-8"),
     ],
 )
 def test_what_is_no_kinetics_is_refused(folders, spoil, message):

@@ -57,6 +57,12 @@ def test_frames_go_by_their_times_and_not_by_their_numbers(tmp_path):
     assert which(path) == [8, 8, 8, 8, 9, 9, 9, 9]
 
 
+def test_odd_sizes(tmp_path):
+    odd = noise(16, 47, 63)
+    found = video.clip(write(tmp_path / "a.mkv", odd, codec="ffv1"))
+    assert all(np.array_equal(image, odd[k]) for image, k in zip(found, range(1, 16, 2), strict=True))
+
+
 def test_a_turned_video_is_turned(tmp_path):
     """As a telephone writes it that is held upright: the matrix of the track says a quarter to the right."""
     content = bytearray(write(tmp_path / "a.mp4", FRAMES[:16]).read_bytes())
