@@ -72,7 +72,7 @@ class Run:
         self.classes = torch.arange(data.num_classes, device=data.device)
         # augmentation is drawn on the host, so that a GPU need not wait
         self.host = rng if rng.device.type == "cpu" else torch.Generator().manual_seed(rng.initial_seed())
-        self.net = network(spec, data.shape, data.num_classes).to(data.device)
+        self.spec, self.net = spec, network(spec, data.shape, data.num_classes).to(data.device)
         self.batchnorms = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm2d)]
         self.batches = ClassBatches(data, method.batch, rng, adaptive, represent, self.features)
         self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
@@ -131,7 +131,8 @@ class Run:
         `function` sums over images, and takes weights for them as a last argument.
         """
         if function not in self._compiled:
-            self._compiled[function] = compiled(function, self._positions, images.device)
+            own = (self.spec, self.data.shape, self.data.num_classes, self.chunk)
+            self._compiled[function] = compiled(function, self._positions, images.device, own)
         call = self._compiled[function]
         for part in images.split(self.chunk):
             if len(part) == self.chunk or call is function:

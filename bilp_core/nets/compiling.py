@@ -2,8 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
+from types import FunctionType
 
 import torch
 
@@ -18,10 +19,11 @@ def _compiler_works() -> bool:
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))
 
 
-def compiled(function: Callable, positions: float, device: torch.device) -> Callable:
+def compiled(function: FunctionType, positions: float, device: torch.device, network: Hashable) -> Callable:
     """`function` through torch.compile where that pays: long runs on a CPU that has a C++ compiler.
 
-    positions : images x height x width that will pass through it in all.
+    positions : images x height x width that will pass through it in all. network : what stands for the network that it
+    is called with, and for the size of its batches.
     BILP_COMPILE = 0 or 1 overrides the choice, BILP_SPEED = plain forbids it. The result may differ by rounding.
     """
     choice = os.environ.get("BILP_COMPILE", "auto")
@@ -30,4 +32,13 @@ def compiled(function: Callable, positions: float, device: torch.device) -> Call
     if speed.mode() == "plain":
         return function
     pays = device.type == "cpu" and positions >= COMPILE_ABOVE and _compiler_works()
-    return torch.compile(function, dynamic=False) if choice == "1" or (choice == "auto" and pays) else function
+    return _of_network(function, network) if choice == "1" or (choice == "auto" and pays) else function
+
+
+@lru_cache(maxsize=16)
+def _of_network(function: FunctionType, network: Hashable) -> Callable:  # noqa: ARG001
+    """A copy of its own for each network: what torch compiles it keeps with a function's code, eight versions of each,
+    and runs the ninth uncompiled. What falls out of the cache is freed."""
+    code = function.__code__.replace()
+    copy = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    return torch.compile(copy, dynamic=False)

@@ -132,7 +132,8 @@ class Ensemble:
             self._call_shared = vmap(self._single, in_dims=(0, 0, None), randomness="error")
         else:
             self.members = members
-            self._run = self._member if self.whole else compiled(self._member, positions, self.device)
+            own = (spec, shape, num_classes, batch)
+            self._run = self._member if self.whole else compiled(self._member, positions, self.device, own)
 
     def __len__(self) -> int:
         return len(self.generators)

@@ -145,7 +145,7 @@ def test_a_filled_up_batch_counts_only_its_own_images(name, data, monkeypatch):
     plain = run.method.statistic(run, images, 0, real=True)
     sizes = []
 
-    def stand_in(function, positions, device):
+    def stand_in(function, *_):
         return lambda net, part, *args: sizes.append(len(part)) or function(net, part, *args)
 
     monkeypatch.setattr("bilp_core.distillers.run.compiled", stand_in)

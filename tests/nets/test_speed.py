@@ -4,15 +4,17 @@ import platform
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from bilp_core.data import load
 from bilp_core.errors import InputError
 from bilp_core.evaluation import evaluate, protocol
 from bilp_core.indicators import score
-from bilp_core.nets import Ensemble, speed
+from bilp_core.nets import Ensemble, compiling, speed
 from bilp_core.nets.compiling import compiled
 from bilp_core.synthetic import initial
 
@@ -37,7 +39,7 @@ def test_plain_turns_everything_off(monkeypatch, ensemble):
     monkeypatch.setenv("BILP_SPEED", "plain")
     monkeypatch.setenv("BILP_COMPILE", "1")
     function = torch.sin
-    assert compiled(function, 1e12, torch.device("cpu")) is function
+    assert compiled(function, 1e12, torch.device("cpu"), "net") is function
     speed.prepare("cpu")
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
@@ -48,6 +50,25 @@ def test_plain_turns_everything_off(monkeypatch, ensemble):
     assert torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
     torch.testing.assert_close(ensemble.logits(images), plain, rtol=0, atol=0)
+
+
+def test_as_many_networks_as_one_likes_are_compiled(monkeypatch):
+    """torch keeps eight versions of a function, so networks must not share one."""
+    monkeypatch.setenv("BILP_COMPILE", "1")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # traced as ever, no C++
+    compiling._of_network.cache_clear()
+    before = counters["frames"].copy()
+    for width in range(1, 11):
+        ensemble = Ensemble(f"convnet:depth=1,width={width}", (1, 8, 8), 10, seeds=[0, 1], stacked=False)
+        for images in torch.zeros(5, 1, 8, 8), torch.zeros(7, 1, 8, 8):  # to learn from, and to be judged on
+            ensemble.logits(images)
+    seen = {name: count - before[name] for name, count in counters["frames"].items()}
+    assert seen == {"total": 20, "ok": 20}
+    assert compiling._of_network.cache_info().currsize == 10
+    again = Ensemble("convnet:depth=1,width=10", (1, 8, 8), 10, seeds=[2], stacked=False)
+    again.logits(torch.zeros(5, 1, 8, 8))
+    assert counters["frames"]["total"] - before["total"] == 20, "the same network is not traced again"
+    compiling._of_network.cache_clear()
 
 
 def test_mixed_precision_is_used_where_it_is_allowed_only(monkeypatch, ensemble):
