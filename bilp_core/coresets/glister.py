@@ -10,6 +10,8 @@ from ..errors import InputError
 from .last_layer import LastLayer, check_gradient
 
 SCOPES = ("all", "class")
+FEWER = 0.8  # the share of samples that are free below which the others are left out
+BLOCK = 1024  # rows that are moved together
 
 
 def check_glister(rounds: int, scope: str, gradient: str) -> None:
@@ -65,19 +67,31 @@ def taylor_greedy(
     if len(validation) <= left.shape[1]:  # fewer held-out samples than features: their product is smaller
         left, right = left @ right.T, torch.eye(len(validation), device=left.device, dtype=left.dtype)
     logits = validation.logits.to(torch.float64, copy=True)
+    errors, samples = train.errors, torch.arange(len(train), device=left.device)
     free = torch.ones(len(train), dtype=torch.bool, device=left.device)
     each = math.ceil(len(train) / rounds)
     order: list[Tensor] = []
     for taken in range(0, len(train), each):
         slope = right.T @ _directions(logits, validation.labels).to(left.dtype)
-        gains = torch.where(free, (train.errors * (left @ slope)).sum(1), -torch.inf)
+        gains = torch.where(free, (errors * (left @ slope)).sum(1), -torch.inf)
         best = gains.topk(min(each, len(train) - taken)).indices
         free[best] = False
-        logits -= eta * (right @ (left[best].T @ train.errors[best])).double()
-        order.append(best)
+        logits -= eta * (right @ (left[best].T @ errors[best])).double()
+        order.append(samples[best])
+        if int(free.sum()) < FEWER * len(free):  # what was taken is no longer multiplied
+            rest = free.nonzero().flatten()
+            left, errors, samples, free = _moved_up(left, rest), errors[rest], samples[rest], free[rest]
         if progress:
             progress(min(taken + each, len(train)), len(train))
     return torch.cat(order)
+
+
+def _moved_up(matrix: Tensor, rows: Tensor) -> Tensor:
+    """Some rows of a matrix, ascending, moved to its beginning, so that no second one is needed."""
+    for start in range(0, len(rows), BLOCK):
+        some = rows[start : start + BLOCK]
+        matrix[start : start + len(some)] = matrix[some]
+    return matrix[: len(rows)]
 
 
 def _factors(features: Tensor, others: Tensor, gradient: str) -> tuple[Tensor, Tensor]:

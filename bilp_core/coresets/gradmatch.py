@@ -10,6 +10,8 @@ from ..errors import InputError
 from .last_layer import LastLayer, check_gradient
 
 PICKS = ("positive", "any")
+PANEL = 64  # vectors that are orthogonalised before what they leave is brought up to date
+FEWER = 0.8  # the share of samples that are free below which the others are left out
 
 
 def matching_pursuit(
@@ -24,9 +26,9 @@ def matching_pursuit(
     It also stops when what is left lies in the span of the chosen. Returns int64, on the device of `products`.
 
     A ridge is an own dimension for each vector, of length sqrt(lam), where the sum has none; so this is plain
-    pursuit with products + lam I. The chosen vectors are orthogonalised one by one (a pivoted Cholesky
-    factorisation, row t of `basis` holding all vectors' parts along the t-th): a step costs one product of a
-    vector with what is there of `basis`, and no system is ever solved.
+    pursuit with products + lam I. The chosen vectors are orthogonalised one by one, a pivoted Cholesky factorisation:
+    row t of `basis` holds all vectors' parts along the t-th of the last few. What these leave of the products is
+    brought up to date when `basis` is full, in one product of matrices, and what was chosen is left out by and by.
     Raises InputError for products that are not square or empty, a count out of range, or other picks.
     Source: Killamsetty et al., ICML 2021; the factorisation is ours.
 
@@ -42,12 +44,13 @@ def matching_pursuit(
     if not 1 <= count <= n:
         raise InputError(f"matching pursuit of {count} of {n} samples: must be from 1 to {n}")
     check_picks(picks)
-    products = products.double()
-    along = products.sum(1)  # <g_i, residual>
+    left = products.to(torch.float64, copy=True)  # what the chosen leave of the products
+    left.diagonal().add_(lam)
+    whole, along = left.diagonal().clone(), left.sum(1) - lam  # along: <g_i, residual>
     energy = total = float(along.sum())
     noise = 1e-12 * float(along.abs().max())
-    basis = products.new_empty(count, n)
-    free = torch.ones(n, dtype=torch.bool, device=products.device)
+    basis, filled = left.new_empty(PANEL, n), 0
+    samples, free = torch.arange(n, device=left.device), torch.ones(n, dtype=torch.bool, device=left.device)
     order: list[int] = []
     while len(order) < count and energy > eps**2 * total:
         worth = torch.where(free, along if picks == "positive" else along.abs(), -torch.inf)
@@ -55,17 +58,23 @@ def matching_pursuit(
         if not float(worth[best]) > noise:
             break
         free[best] = False
-        t = len(order)
-        part = products[best] - basis[:t, best] @ basis[:t]
-        part[best] += lam
+        part = left[best] - basis[:filled, best] @ basis[:filled]
         square = float(part[best])
-        if square <= 1e-10 * (float(products[best, best]) + lam):
+        if square <= 1e-10 * float(whole[best]):
             continue  # it lies in the span of the chosen
-        basis[t] = part / math.sqrt(square)
+        basis[filled] = part / math.sqrt(square)
         step = float(along[best]) / math.sqrt(square)
-        along = along - step * basis[t]
+        along = along - step * basis[filled]
         energy -= step**2
-        order.append(best)
+        order.append(int(samples[best]))
+        filled += 1
+        if filled == PANEL:
+            left.addmm_(basis.T, basis, alpha=-1)
+            filled = 0
+            if int(free.sum()) < FEWER * len(free):
+                rest = free.nonzero().flatten()
+                left, basis = left[rest][:, rest], basis[:, rest]
+                whole, along, samples, free = whole[rest], along[rest], samples[rest], free[rest]
     return torch.tensor(order, dtype=torch.int64, device=products.device)
 
 

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -61,6 +63,20 @@ def test_logits_alone():
     expected = taylor_greedy(flat, held, eta=0.1)
     assert torch.equal(taylor_greedy(train, validation, eta=0.1, gradient="logits"), expected)
     assert not torch.equal(taylor_greedy(train, validation, eta=0.1), expected)
+
+
+@pytest.mark.parametrize("gradient", ["layer", "logits"])
+@pytest.mark.parametrize("held", [4, 90])
+def test_leaving_out_what_was_taken_changes_nothing(held, gradient, monkeypatch):
+    train, validation = random_layer(60), random_layer(held, seed=1)
+    features = train.features.clone()
+    found = {}
+    for share in (0.0, 0.8, 1.0):
+        monkeypatch.setattr(sys.modules["bilp_core.coresets.glister"], "FEWER", share)
+        monkeypatch.setattr(sys.modules["bilp_core.coresets.glister"], "BLOCK", 7)
+        found[share] = taylor_greedy(train, validation, eta=0.1, gradient=gradient).tolist()
+    assert found[0.0] == found[0.8] == found[1.0]
+    assert torch.equal(train.features, features)
 
 
 def test_rounds():

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -30,9 +32,11 @@ def reference(g, count, lam, positive):
     return chosen, objectives
 
 
+@pytest.mark.parametrize("panel", [64, 3, 1])
 @pytest.mark.parametrize("picks", ["positive", "any"])
 @pytest.mark.parametrize("lam", [0, 0.5, 20])
-def test_against_the_definition(lam, picks):
+def test_against_the_definition(lam, picks, panel, monkeypatch):
+    monkeypatch.setattr(sys.modules["bilp_core.coresets.gradmatch"], "PANEL", panel)
     g = vectors()
     chosen, _ = reference(g, 20, lam, picks == "positive")
     assert matching_pursuit(g @ g.T, 20, lam=lam, picks=picks).tolist() == chosen
