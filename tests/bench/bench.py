@@ -1,6 +1,12 @@
-"""Our steps beside the reference's, each side a process, turn by turn; medians and the ratio.
+"""Our steps beside the reference's, each side a process, turn by turn: medians, the ratio and its spread.
 
-    make bench ARGS="--reference DIR --folder DIR"
+    make bench ARGS="--reference DIR --folder DIR --out book/measurements/bench.csv"
+
+At least five pairs of runs a row; the spread is from the lower to the upper quartile of their ratios, `p` of Wilcoxon's
+signed-rank test that ratios lie about 1 (0.06 is the least that five pairs can give). Before each run its process does
+a fixed piece of plain PyTorch; what we take in such units tells this machine's mood from a change of ours, and `bench`
+says where the last row of the same name in --history differs by more than a tenth and its noise. Rows are added
+to --out as they are measured; nothing that is there goes.
 
 The rows `adaptive-*` set steps with adaptive pruning (Table 12's settings for IPC 1) beside the same steps without;
 `ite-*` the sketched ITE of a batch beside the definition, which recomputes the loss without each sample;
@@ -20,9 +26,7 @@ left as PyTorch makes it. Compiling happens in the warm-up and is not counted, a
 """
 
 import argparse
-import csv
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -32,6 +36,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import history
 import others
 import ours
 import torch
@@ -41,18 +46,8 @@ from bilp_core.nets import speed
 from bilp_core.pruning import Adaptive
 from bilp_core.studies import ite_variants
 
-FIELDS = [
-    "name",
-    "ours_seconds",
-    "reference_seconds",
-    "ratio",
-    "runs",
-    "clock",
-    "device",
-    "date",
-    "versions",
-    "commit",
-]
+ROOT = Path(__file__).parents[2]
+FEWEST = 5  # pairs of a row
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time, "events": None}  # the last is the GPU's own
 
 
@@ -61,13 +56,12 @@ class Row:
     """What is compared: functions that build, on a device, what does the work of a side once.
 
     foreign : the other side is not this library, so its process stays as PyTorch makes it.
-    every   : one run for so many of --runs. warm : what is done before, where the same once would take too long.
+    warm    : what is done before, where the same once would take too long.
     """
 
     ours: Callable[[str], ours.Side]
     other: Callable[[str], ours.Side] | None
     foreign: bool = False
-    every: int = 1
     warm: dict[str, Callable[[str], ours.Side]] | None = None
 
 
@@ -79,22 +73,22 @@ def all_rows(args: argparse.Namespace) -> dict[str, Row]:
         other = partial(others.reference_step, folder=theirs, method=method, batch=batch) if theirs else None
         rows[f"{method}-step"] = Row(partial(ours.step, name=method, batch=batch), other, foreign=True)
     other = partial(others.reference_evaluation, folder=theirs) if theirs else None
-    rows["evaluate-5-networks"] = Row(ours.evaluation, other, foreign=True, every=4)
+    rows["evaluate-5-networks"] = Row(ours.evaluation, other, foreign=True)
     for name, steps, options in (("dc", 10, {}), ("idc", 1, {"inner": 10})):  # ten steps of a class: one decision
         without = partial(ours.step, name=name, steps=steps, **options)
         rows[f"adaptive-{name}"] = Row(partial(without, adaptive=Adaptive(0.3, 10)), without)
     for name in ("dc", "idc"):
         sketch, definition = (partial(ours.ite, name=name, variant=v) for v in ("sketch", ite_variants.DEFINITION))
         warm = {"ours": partial(sketch, batch=32), "other": partial(definition, batch=32)}
-        rows[f"ite-{name}"] = Row(sketch, definition, every=args.runs, warm=warm)
+        rows[f"ite-{name}"] = Row(sketch, definition, warm=warm)
     five = {"per_class": 200, "trials": 5, "epochs": 3}
     plain = partial(others.plain_losses, **five)
-    rows["loss-5-trials"] = Row(partial(ours.loss, batch=512, **five), plain, foreign=True, every=4)
+    rows["loss-5-trials"] = Row(partial(ours.loss, batch=512, **five), plain, foreign=True)
     auto = partial(ours.loss, trials=2, epochs=3, batch=128)
-    rows["mixed-loss"] = Row(partial(auto, speed_mode="mixed"), auto, every=4)
+    rows["mixed-loss"] = Row(partial(auto, speed_mode="mixed"), auto)
     for name in ("craig", "gradmatch", "glister"):
         other = partial(others.cords_selection, folder=args.cords, name=name) if args.cords else None
-        rows[f"select-{name}"] = Row(partial(ours.selection, name=name), other, foreign=True, every=2)
+        rows[f"select-{name}"] = Row(partial(ours.selection, name=name), other, foreign=True)
     if args.folder:
         rows["load-cifar10-from-cache"] = Row(partial(ours.loading, folder=args.folder), None)
     return rows
@@ -111,8 +105,11 @@ def work(row: Row, side: str, args: argparse.Namespace) -> None:
     run = getattr(row, side)(args.device)
     (row.warm[side](args.device) if row.warm else run)()
     print("\nready", flush=True)
+    unit = ours.unit(args.device)
+    unit()
     for _ in sys.stdin:
-        print(f"\nseconds {seconds(run, args.clock, args.device)}", flush=True)
+        mood = seconds(unit, args.clock, args.device)
+        print(f"\nseconds {seconds(run, args.clock, args.device)} {mood}", flush=True)
 
 
 def seconds(run: ours.Side, clock: str, device: str) -> float:
@@ -149,9 +146,11 @@ class Worker:
                 return line.split()
         raise SystemExit(f"a side ended with status {self.process.wait()}: {' '.join(self.process.args)}")
 
-    def seconds(self) -> float:
+    def seconds(self) -> tuple[float, float]:
+        """Of the work, and of the unit before it."""
         print(file=self.process.stdin, flush=True)
-        return float(self._read("seconds")[1])
+        _, work, unit = self._read("seconds")
+        return float(work), float(unit)
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -159,18 +158,12 @@ class Worker:
 
 
 def compare(name: str, row: Row, runs: int, clock: str) -> dict:
-    """Both sides in turn, `runs` times after a warm-up: medians, and the median of the ratios pair by pair."""
+    """Both sides in turn, `runs` times after a warm-up."""
     workers = [Worker(name, side, clock) for side in ("ours", "other") if getattr(row, side) is not None]
     times = [[worker.seconds() for worker in workers] for _ in range(runs)]
     for worker in workers:
         worker.close()
-    medians = [statistics.median(column) for column in zip(*times, strict=True)]
-    found = {"name": name, "ours_seconds": f"{medians[0]:.4g}", "runs": runs}
-    if len(workers) == 2:
-        found["reference_seconds"] = f"{medians[1]:.4g}"
-        found["ratio"] = f"{statistics.median(a / b for a, b in times):.3f}"
-    print({key: found.get(key) for key in FIELDS[:5]}, flush=True)
-    return found
+    return {"name": name, **history.summary(times), "clock": clock}
 
 
 def main() -> None:
@@ -179,34 +172,37 @@ def main() -> None:
     parser.add_argument("--cords", help="checkout of decile-team/cords")
     parser.add_argument("--folder", help="ImageFolder of CIFAR-10")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--runs", type=int, default=FEWEST, help=f"pairs a row, at least {FEWEST}")
     parser.add_argument("--only", default="", help="rows whose name begins so")
     parser.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="cpu: of one thread, on a machine in use; events: CUDA's"
     )
-    parser.add_argument("--out", help="CSV file to write")
+    parser.add_argument("--out", type=Path, help="CSV file to add rows to")
+    parser.add_argument("--history", type=Path, default=ROOT / "book/measurements/bench.csv")
     parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.clock == "cpu" and args.device != "cpu":
         parser.error("--clock cpu measures a CPU: give --device cpu")
     if args.clock == "events" and args.device != "cuda":
         parser.error("--clock events measures a GPU: give --device cuda")
+    if args.runs < FEWEST:
+        parser.error(f"--runs {args.runs}: at least {FEWEST} pairs make a row")
     rows = all_rows(args)
     if args.side:
         return work(rows[args.side[0]], args.side[1], args)
     provenance = trials.provenance(args.device)
-    measured = [
-        compare(name, row, max(1, args.runs // row.every), args.clock)
-        for name, row in rows.items()
-        if name.startswith(args.only)
-    ]
-    for row in measured:
-        row |= {"clock": args.clock} | {key: provenance[key] for key in ("device", "date", "versions", "commit")}
-    if args.out:
-        with Path(args.out).open("w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(measured)
+    about = {key: provenance[key] for key in ("device", "date", "versions", "commit")}
+    known = history.read(args.history)
+    for name, row in rows.items():
+        if name.startswith(args.only):
+            found = compare(name, row, args.runs, args.clock) | about | {"command": history.command(sys.argv[1:])}
+            print(
+                {key: found[key] for key in ("name", "ours_seconds", "reference_seconds", "ratio", "spread")},
+                flush=True,
+            )
+            print(history.verdict(found, known), flush=True)
+            if args.out:
+                history.add(args.out, found)
     return None
 
 

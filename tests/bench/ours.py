@@ -27,6 +27,15 @@ def cifar_shaped(per_class: int, device: str) -> ImageData:
     return ImageData(images, labels, names, (0.5,) * 3, (0.25,) * 3, "random", True).to(device)
 
 
+def unit(device: str) -> Side:
+    """A fixed piece of plain PyTorch, about as long as a step: what the machine is worth at this moment."""
+    images = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 128, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(128, 128, 3, padding=1)
+    ).to(device)
+    return lambda: net(images).square().mean().backward()
+
+
 def step(device: str, name: str, adaptive: Adaptive | None = None, steps: int = 1, **options: object) -> Side:
     data = cifar_shaped(PER_CLASS, device)
     # so many iterations that compiling pays, as in a real run
