@@ -19,7 +19,7 @@ def _compiler_works() -> bool:
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))
 
 
-def compiled(function: FunctionType, positions: float, device: torch.device, network: Hashable) -> Callable:
+def compiled(function: Callable, positions: float, device: torch.device, network: Hashable) -> Callable:
     """`function` through torch.compile where that pays: long runs on a CPU that has a C++ compiler.
 
     positions : images x height x width that will pass through it in all. network : what stands for the network that it
@@ -36,9 +36,10 @@ def compiled(function: FunctionType, positions: float, device: torch.device, net
 
 
 @lru_cache(maxsize=16)
-def _of_network(function: FunctionType, network: Hashable) -> Callable:  # noqa: ARG001
+def _of_network(function: Callable, network: Hashable) -> Callable:  # noqa: ARG001
     """A copy of its own for each network: what torch compiles it keeps with a function's code, eight versions of each,
     and runs the ninth uncompiled. What falls out of the cache is freed."""
+    assert isinstance(function, FunctionType)
     code = function.__code__.replace()
     copy = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
     return torch.compile(copy, dynamic=False)
