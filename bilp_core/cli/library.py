@@ -148,7 +148,7 @@ def distill(args: argparse.Namespace) -> None:
     method = distillers.make(args.method, **{**distillers.suited(args.method, train), **options})
     spec = args.network or method.network(train)
     if adaptive:
-        distillers.check_adaptive(method, network(spec, train.shape, train.num_classes))
+        distillers.check_adaptive(method, network(spec, train.shape, train.num_classes), adaptive)
     if represent:
         distillers.check_represent(method, adaptive)
     kept = load_kept(args.keep, train, args.trust_indices) if args.keep else None

@@ -15,7 +15,6 @@ from ..data.images import ImageData
 from ..errors import InputError
 from ..nets.layers import ACTIVATIONS
 from ..nets.memory import split
-from ..pruning import ite
 from .dc import train_network
 from .matching import Matching
 from .method import Kept, siamese_strategy
@@ -185,7 +184,7 @@ class CAFE(Matching):
             return run.batches.indices(label)
         picks, adaptive = run.batches.indices(label), run.batches.adaptive
         assert adaptive is not None
-        effects = ite.VARIANTS[adaptive.effect](self.treatments(run, label, picks), run.rng)
+        effects = adaptive.found.norms(self.treatments(run, label, picks, adaptive.found.images), run.rng)
         return picks[run.batches.prune(label, picks, effects)]
 
     def real_maps(self, run: Run, real: tuple[Tensor, ...]) -> tuple[Tensor, list[Tensor]]:

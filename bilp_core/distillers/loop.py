@@ -158,7 +158,7 @@ def distill(
     run = Run(method, data, start, network, rng, adaptive, represent, own)
     method.check(run.net)
     if adaptive:
-        check_adaptive(method, run.net)
+        check_adaptive(method, run.net, adaptive)
     if represent:
         check_represent(method, adaptive)
     check_memory(method, data, ipc, network, free_memory(data.device))

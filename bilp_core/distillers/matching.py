@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import ClassVar
 
@@ -30,8 +31,11 @@ class Separable(Distiller):
     freezes_batchnorm: ClassVar[bool] = False
 
     @abstractmethod
-    def treatments(self, run: Run, label: int, picks: Tensor) -> ite.Treatments:
-        """The real samples `picks`, of one class where the loss is of one, ready for their ITE."""
+    def treatments(self, run: Run, label: int, picks: Tensor, images: int = 0) -> ite.Treatments:
+        """The real samples `picks`, of one class where the loss is of one, ready for their ITE.
+
+        images : a random few of the synthetic ones that stand for all, see `ite.Effect`; only of a `Matching`.
+        """
 
     @abstractmethod
     def loss_against(self, run: Run, label: int, picks: Tensor) -> Tensor:
@@ -78,11 +82,11 @@ class Matching(Separable):
         picks = run.batches.indices(label)
         if adaptive is None:
             return self.loss_against(run, label, picks)
-        treatments = self.treatments(run, label, picks)
-        effects = ite.VARIANTS[adaptive.effect](treatments, run.rng)
-        kept = run.batches.prune(label, picks, effects)
+        effect = adaptive.found
+        treatments = self.treatments(run, label, picks, effect.images)
+        kept = run.batches.prune(label, picks, effect.norms(treatments, run.rng))
         share = kept.float() / kept.sum()
-        return self.distance(treatments.ours, [torch.einsum("n,n...->...", share, p) for p in treatments.each])
+        return self.distance(treatments.at, [torch.einsum("n,n...->...", share, p) for p in treatments.each])
 
     def loss_against(self, run: Run, label: int, picks: Tensor) -> Tensor:
         """The matching loss of a class against the real samples `picks`."""
@@ -90,11 +94,17 @@ class Matching(Separable):
         ours = self.statistic(run, synthetic, label, real=False)
         return self.distance(ours, self.statistic(run, real, label, real=True))
 
-    def treatments(self, run: Run, label: int, picks: Tensor) -> ite.Treatments:
-        """The samples `picks` of a class and its synthetic images, ready for their ITE."""
+    def treatments(self, run: Run, label: int, picks: Tensor, images: int = 0) -> ite.Treatments:
+        """The samples `picks` of a class and its synthetic images, or a random few of these, ready for their ITE."""
         stored, synthetic, real = self.pair(run, label, picks)
-        ours = self.statistic(run, synthetic, label, real=False)
-        return ite.Treatments(stored, ours, self.each(run, real, label), self.distance)
+        whole, each = self.statistic(run, synthetic, label, real=False), self.each(run, real, label)
+        if not 0 < images < len(synthetic):
+            return ite.Treatments(stored, whole, each, self.distance)
+        few = drawn(len(synthetic), images, run.rng)
+        # a share of the mean that they are a part of, and the root of what their squares stand for
+        scale = math.sqrt(images / len(synthetic))
+        ours = [scale * s for s in self.statistic(run, synthetic[few], label, real=False)]
+        return ite.Treatments(stored, ours, each, self.distance, whole)
 
     def pair(self, run: Run, label: int, picks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Stored synthetic images of the class, and, under one augmentation, those to match and the real ones."""
@@ -107,8 +117,14 @@ class Matching(Separable):
         return stored
 
 
-def check_adaptive(method: Distiller, net: nn.Module) -> None:
-    """Raise InputError unless the loss of `method` on `net` is a sum over real samples, as ITE needs.
+def drawn(total: int, count: int, rng: torch.Generator) -> Tensor:
+    """`count` of 0 ... total - 1 at random, none twice: int64 [count]."""
+    return torch.randperm(total, generator=rng, device=rng.device)[:count]
+
+
+def check_adaptive(method: Distiller, net: nn.Module, adaptive: Adaptive | None = None) -> None:
+    """Raise InputError unless the loss of `method` on `net` is a sum over real samples, as ITE needs; and, where a few
+    synthetic images are to stand for all, their effects add up.
 
     >>> from bilp_core import make
     >>> from bilp_core.distillers import check_adaptive
@@ -128,6 +144,15 @@ def check_adaptive(method: Distiller, net: nn.Module) -> None:
         raise InputError(
             f"adaptive pruning with {method.name!r} needs a network without BatchNorm, which mixes the samples of a "
             f"batch: such as convnet"
+        )
+    if (
+        adaptive
+        and adaptive.found.images
+        and not (isinstance(method, Matching) and method.formation().decode == "single")
+    ):
+        raise InputError(
+            f"effect = {adaptive.effect!r}: with {method.name!r} no few images stand for all of a class, since they do "
+            f"not act one by one; {adaptive.found.variant} by all of them works"
         )
 
 

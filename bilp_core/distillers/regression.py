@@ -162,7 +162,7 @@ class Regression(Separable):
         picks = draw()
         if len(picks) < 2:  # a single sample has no effect against others
             return picks
-        effects = ite.VARIANTS[adaptive.effect](self.treatments(run, 0, picks), run.rng)
+        effects = adaptive.found.norms(self.treatments(run, 0, picks), run.rng)
         return run.batches.prune_jointly(picks, effects)
 
     def by_prediction(self, run: Run, predicted: Tensor, picks: Tensor) -> Tensor:
@@ -197,7 +197,7 @@ class OnFeatures(Regression):
     def predicted(self, run: Run, picks: Tensor) -> Tensor:
         return regressed(*self.support(run), self.targets(run, picks), self.ridge)
 
-    def treatments(self, run: Run, label: int, picks: Tensor) -> ite.Terms:  # noqa: ARG002
+    def treatments(self, run: Run, label: int, picks: Tensor, images: int = 0) -> ite.Terms:  # noqa: ARG002
         features, labels = self.support(run)
         targets = self.targets(run, picks).double()
         self.check_memory(len(targets) * features.numel(), features)

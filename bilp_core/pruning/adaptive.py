@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .ite import VARIANTS
+from .ite import Effect
 
 MOMENTUM = 0.1
 TAILS = ("both", "largest", "smallest")
@@ -28,7 +28,7 @@ class Adaptive:
     """rate : share of a batch to drop, in (0, 1) (beta). lazy : steps of a class that one decision serves.
 
     tails : 'both' drops rate / 2 at each end; 'largest' or 'smallest' only that end (the paper's ablation).
-    effect : how the ITE is computed, see `ite.VARIANTS`.
+    effect : how the ITE is found, see `ite.Effect`: such as 'sketch', or 'sketch:images=1'.
     Raises InputError for a value out of range.
     Source: main paper; supplement Table 12 has rates of 0.2 and 0.3, and 5 or 10 steps.
 
@@ -51,9 +51,13 @@ class Adaptive:
             raise InputError(f"adaptive = {self.rate}: the share dropped from a batch must be in (0, 1)")
         if self.lazy < 1:
             raise InputError(f"lazy = {self.lazy}: must be at least 1")
-        for name, value, allowed in (("tails", self.tails, TAILS), ("effect", self.effect, VARIANTS)):
-            if value not in allowed:
-                raise InputError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
+        if self.tails not in TAILS:
+            raise InputError(f"tails = {self.tails!r}: must be one of {', '.join(TAILS)}")
+        Effect.read(self.effect)
+
+    @property
+    def found(self) -> Effect:
+        return Effect.read(self.effect)
 
 
 @dataclass

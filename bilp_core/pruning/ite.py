@@ -13,7 +13,9 @@ S is taken in normalised space, as the synthetic images are kept.
 Source: main paper, definition of the ITE and its Taylor form; the closed form and `sketch` are our derivation.
 """
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
 
@@ -21,6 +23,7 @@ import torch
 from torch import Generator, Tensor
 from torch.func import grad, vmap
 
+from ..errors import InputError
 from .inner import derivative
 
 Distance = Callable[[list[Tensor], list[Tensor]], Tensor]
@@ -36,6 +39,7 @@ class Treatments:
     ours   : their statistic, a list of tensors that still have their graph.
     each   : statistics of the N >= 2 real samples, detached: [N, ...] for each tensor of `ours`.
     distance : (synthetic statistic, mean of the real ones), two lists of tensors, -> the loss, a scalar.
+    at     : the statistic of all images of the class, where `ours` stands for it, see `Effect`; else the same.
     `VARIANTS` turn it into one number a sample; `rank_error` compares two of them.
 
     >>> import torch
@@ -53,9 +57,17 @@ class Treatments:
     [10.0, 10.0, 0.0]
     """
 
-    def __init__(self, stored: Tensor, ours: Sequence[Tensor], each: Sequence[Tensor], distance: Distance) -> None:
+    def __init__(
+        self,
+        stored: Tensor,
+        ours: Sequence[Tensor],
+        each: Sequence[Tensor],
+        distance: Distance,
+        at: Sequence[Tensor] | None = None,
+    ) -> None:
         self.stored, self.ours, self.each, self.distance = stored, list(ours), list(each), distance
-        self._detached = [s.detach() for s in ours]
+        self.at = list(at or ours)
+        self._detached = [s.detach() for s in self.at]
         self._mean = [p.mean(0) for p in each]
 
     def __len__(self) -> int:
@@ -293,6 +305,38 @@ def _components(of: Treatments, directions: Tensor) -> Tensor:
     columns = [of.times(u) for u in directions]
     stacked = [torch.stack([p.flatten() for p in parts], 1) for parts in zip(*columns, strict=True)]
     return torch.stack([c.flatten(1) @ part for c, part in zip(of.cotangents, stacked, strict=True)]).sum(0)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How the ITE is found: `variant`, one of `VARIANTS`, by a random few of the `images` that are matched (0: all).
+
+    The images of a class split its effect: |ITE_i|^2 is the sum of what each contributes, as long as none shares a
+    pixel with another. So a random few of them, their squares scaled up, are right on average, and cost what a class of
+    so few images would.
+    Raises InputError for words that are none of this. Source: ours.
+
+    >>> from bilp_core.pruning.ite import Effect
+    >>> Effect.read("sketch"), Effect.read("sketch:images=1")
+    (Effect(variant='sketch', images=0), Effect(variant='sketch', images=1))
+    >>> Effect.read("guess")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: effect = 'guess': must be one of exact, taylor, ..., or such as sketch:images=1
+    """
+
+    variant: str
+    images: int = 0
+
+    @classmethod
+    def read(cls, text: str) -> "Effect":
+        found = re.fullmatch(r"([a-z]+)(?::images=([1-9][0-9]*))?", text)
+        if not found or found[1] not in VARIANTS:
+            raise InputError(f"effect = {text!r}: must be one of {', '.join(VARIANTS)}, or such as sketch:images=1")
+        return cls(found[1], int(found[2] or 0))
+
+    def norms(self, of: Treatments, rng: Generator) -> Annotated[Tensor, "float [N]"]:
+        """The L2 norm of the ITE of every sample, or what the variant has in its place."""
+        return VARIANTS[self.variant](of, rng)
 
 
 # each: (treatments, generator for random probes) -> the L2 norm of the ITE of every sample, [N], or a stand-in

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+DROPPED = 0.3  # the share of a batch that Table 12 drops
 DEFINITION = "by definition"  # a variant here: the loss recomputed without each sample in turn
 
 
@@ -38,7 +39,7 @@ def measure(
     """The ITE of every sample of one real batch, by each variant, for each network and class.
 
     ages : for each network, SGD steps on real data (batches of 64, rate 0.01, momentum 0.9) since it was fresh.
-    labels : the classes. variants : names in `ite.VARIANTS`, and `DEFINITION` (slow).
+    labels : the classes. variants : of `ite.Effect`, and `DEFINITION` (slow).
     Returns columns method, network (its number), age, class, variant, sample, effect, and seconds: what all effects
     of the batch took, the statistics of its samples included.
     Source: supplement Sec. 2; the variants are those of `pruning.ite`.
@@ -97,9 +98,12 @@ def measure(
 
 
 def errors(effects: pd.DataFrame, against: str = "exact") -> pd.DataFrame:
-    """One row a method, network, class and variant: the ranking error against another variant, and seconds.
+    """One row a method, network, class and variant: the ranking error against another variant, the overlap with it, and
+    seconds.
 
-    effects : as `measure` gives them. Source: supplement Sec. 2.
+    effects : as `measure` gives them. The overlap is the share of the samples that go where a share of `DROPPED`, half
+    of it at each end, is dropped, which go with the other variant, too: what counts in the end.
+    Source: supplement Sec. 2; the overlap is ours.
 
     >>> import pandas as pd
     >>> from bilp_core.studies import ite_variants
@@ -118,18 +122,26 @@ def errors(effects: pd.DataFrame, against: str = "exact") -> pd.DataFrame:
         values = dict(list(batch.groupby("variant", sort=False)))
         truth = torch.tensor(values[against]["effect"].to_numpy())
         for variant, part in values.items():
-            error = ite.rank_error(truth, torch.tensor(part["effect"].to_numpy()))
-            seconds = part["seconds"].iloc[0]
-            rows.append((name, number, age, label, variant, len(part), error, seconds))
-    columns = ["method", "network", "age", "class", "variant", "batch", "error", "seconds"]
+            found = torch.tensor(part["effect"].to_numpy())
+            error, seconds = ite.rank_error(truth, found), part["seconds"].iloc[0]
+            shared = len(_ends(truth) & _ends(found)) / max(len(_ends(truth)), 1)
+            rows.append((name, number, age, label, variant, len(part), error, shared, seconds))
+    columns = ["method", "network", "age", "class", "variant", "batch", "error", "overlap", "seconds"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _ends(effects: Tensor) -> set[int]:
+    """Indices of the smallest and the largest effects."""
+    each, order = round(DROPPED / 2 * len(effects)), effects.argsort().tolist()
+    return set(order[:each]) | set(order[len(order) - each :])
 
 
 def _effects(run: Run, label: int, picks: Tensor, variant: str) -> Tensor:
     method = run.method
     assert isinstance(method, Separable)
     if variant != DEFINITION:
-        return ite.VARIANTS[variant](method.treatments(run, label, picks), run.rng)
+        effect = ite.Effect.read(variant)
+        return effect.norms(method.treatments(run, label, picks, effect.images), run.rng)
     state = run.rng.get_state(), run.host.get_state()
 
     def loss(subset: Tensor) -> Tensor:

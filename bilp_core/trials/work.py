@@ -54,7 +54,7 @@ def check(trials: Sequence[Trial]) -> None:
             method.check(nets[trial.network])
             _check_shortened(trial, method.resolved(splits.train, trial.ipc), splits.train)
             if adaptive_of(trial):
-                distillers.check_adaptive(method, nets[trial.network])
+                distillers.check_adaptive(method, nets[trial.network], adaptive_of(trial))
             factor = method.formation().factor
             protocol(trial.method, splits.test, judge, ipc=trial.ipc, factor=factor, **trial.evaluation).recipe()
             counts = splits.train.counts().tolist()

@@ -8,7 +8,8 @@ a fixed piece of plain PyTorch; what we take in such units tells this machine's 
 says where the last row of the same name in --history differs by more than a tenth and its noise. Rows are added
 to --out as they are measured; nothing that is there goes.
 
-The rows `adaptive-*` set steps with adaptive pruning (Table 12's settings for IPC 1) beside the same steps without;
+The rows `adaptive-*` set steps with adaptive pruning (Table 12's settings for IPC 1; at IPC 10 and 50 the same, by
+all synthetic images and by a few) beside the same steps without;
 `ite-*` the sketched ITE of a batch beside the definition, which recomputes the loss without each sample;
 `loss-5-trials` the loss indicator (5 trials of 3 epochs, 2,000 images) beside five plain trainings with a DataLoader;
 `mixed-loss` the loss indicator (2 trials of 3 epochs, 5,120 images) with BILP_SPEED=mixed beside the same with auto.
@@ -34,6 +35,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import history
@@ -77,6 +79,11 @@ def all_rows(args: argparse.Namespace) -> dict[str, Row]:
     for name, steps, options in (("dc", 10, {}), ("idc", 1, {"inner": 10})):  # ten steps of a class: one decision
         without = partial(ours.step, name=name, steps=steps, **options)
         rows[f"adaptive-{name}"] = Row(partial(without, adaptive=Adaptive(0.3, 10)), without)
+        for ipc, effect in product((10, 50), ("sketch", "sketch:images=4", "sketch:images=1")):
+            without = partial(ours.step, name=name, steps=steps, ipc=ipc, **{**options, "inner": 10})
+            few = effect.removeprefix("sketch").replace(":images=", "-of-")
+            pruned = partial(without, adaptive=Adaptive(0.3, 10, effect=effect))
+            rows[f"adaptive-{name}-ipc{ipc}{few}"] = Row(pruned, without)
     for name in ("dc", "idc"):
         sketch, definition = (partial(ours.ite, name=name, variant=v) for v in ("sketch", ite_variants.DEFINITION))
         warm = {"ours": partial(sketch, batch=32), "other": partial(definition, batch=32)}

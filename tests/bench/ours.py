@@ -36,12 +36,14 @@ def unit(device: str) -> Side:
     return lambda: net(images).square().mean().backward()
 
 
-def step(device: str, name: str, adaptive: Adaptive | None = None, steps: int = 1, **options: object) -> Side:
+def step(
+    device: str, name: str, adaptive: Adaptive | None = None, steps: int = 1, ipc: int = 1, **options: object
+) -> Side:
     data = cifar_shaped(PER_CLASS, device)
     # so many iterations that compiling pays, as in a real run
-    method = make(name, iterations=100_000, **options).resolved(data, 1)
+    method = make(name, iterations=100_000, **options).resolved(data, ipc)
     rng = torch.Generator(data.device).manual_seed(0)
-    run = Run(method, data, method.start(data, 1, "noise", rng, "convnet"), "convnet", rng, adaptive)
+    run = Run(method, data, method.start(data, ipc, "noise", rng, "convnet"), "convnet", rng, adaptive)
     return lambda: [method.step(run) for _ in range(steps)]
 
 

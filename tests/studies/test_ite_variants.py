@@ -32,6 +32,17 @@ def effects(data):
     return ite_variants.measure(make("dm"), data, 1, network=NET, ages=[0, 3], labels=[0, 1], variants=variants, seed=1)
 
 
+def test_the_overlap_is_of_what_is_dropped():
+    batch = {"method": "dm", "network": 0, "age": 0, "class": "cat", "seconds": 1.0}
+    order = list(range(20))
+    other = [3, 1, 2, 0, *order[4:17], 18, 17, 19]  # of the three at each end one is another, then none
+    rows = [{**batch, "variant": "exact", "effect": float(v)} for v in order]
+    rows += [{**batch, "variant": "sketch", "effect": float(v)} for v in other]
+    found = ite_variants.errors(pd.DataFrame(rows)).set_index("variant")["overlap"]
+    assert found["exact"] == 1
+    assert found["sketch"] == pytest.approx(5 / 6)
+
+
 def test_every_sample_of_every_batch_is_measured(effects):
     assert len(effects) == 2 * 2 * 4 * 12  # networks, classes, variants, samples
     assert effects["seconds"].gt(0).all()

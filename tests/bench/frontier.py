@@ -1,0 +1,60 @@
+r"""How well the ITE of a few synthetic images ranks the samples of a batch, at one, ten and fifty images a class.
+
+    .venv/bin/python tests/bench/frontier.py DATA --name "CIFAR-10 (JPEG)" --out book/measurements/frontier.csv
+
+Real batches of 256 images of four classes, networks after 0, 100 and 1,000 steps on real data. Rows are added as they
+are measured, and none is measured twice. Seconds are the processor's, of one thread.
+"""
+
+import argparse
+import csv
+import time
+from pathlib import Path
+
+import torch
+from rows import write
+
+from bilp_core import trials
+from bilp_core.data import load
+from bilp_core.distillers import make
+from bilp_core.studies import ite_variants
+
+AGES, LABELS = (0, 100, 1000), (0, 3, 5, 8)
+VARIANTS = ("exact", "sketch", "exact:images=1", "sketch:images=1", "sketch:images=4", "probes", "cotangent")
+METHODS = {"dc": {}, "dsa": {}, "dm": {}, "idc": {}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("--name", help="how the data are called in the file; their own name if not given")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--ipcs", nargs="+", type=int, default=[1, 10, 50])
+    parser.add_argument("--network", default="convnet")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    time.perf_counter = time.process_time  # what `measure` takes its times with
+    train, name = load(args.data).train, args.name or Path(args.data).name
+    found = list(csv.DictReader(args.out.open())) if args.out.exists() else []
+    for ipc in args.ipcs:
+        for method in args.methods:
+            about = {"data": name, "ipc": str(ipc), "spec": args.network}
+            if any(row["method"] == method and all(row[k] == v for k, v in about.items()) for row in found):
+                continue
+            few = [v for v in VARIANTS if "=" not in v or int(v.split("=")[1]) < ipc]
+            made = make(method, iterations=1, batch=256, **METHODS[method])
+            effects = ite_variants.measure(
+                made, train, ipc, network=args.network, ages=AGES, labels=LABELS, variants=few,
+                progress=lambda done, total, what: print(done, total, what, flush=True),
+            )  # fmt: skip
+            about |= {
+                k: str(v) for k, v in trials.provenance("cpu").items() if k in ("device", "date", "versions", "commit")
+            }
+            rows = ite_variants.errors(effects).round({"error": 5, "overlap": 4, "seconds": 4}).astype(str)
+            found += [{**row, **about} for row in rows.to_dict("records")]
+            write(args.out, found)
+
+
+if __name__ == "__main__":
+    main()

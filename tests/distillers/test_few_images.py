@@ -1,0 +1,84 @@
+"""A random few of the synthetic images of a class in place of all, where the ITE is found."""
+
+from itertools import combinations
+
+import pytest
+import torch
+
+from bilp_core.data import ImageData
+from bilp_core.distillers import METHODS, Matching, check_adaptive, distill, make
+from bilp_core.errors import InputError
+from bilp_core.nets import network
+from bilp_core.pruning import VARIANTS, Adaptive
+from bilp_core.pruning.ite import Effect
+
+from .common import NET, a_run, short
+
+MATCHING = [name for name, method in METHODS.items() if issubclass(method, Matching)]
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("name", MATCHING)
+def test_the_squares_are_right_on_average(name, images, data, monkeypatch):
+    """Over every choice of a few images, exactly; in double precision."""
+    run = a_run(short(name), data, ipc=3)
+    run.net.double()
+    run.images = run.images.detach().double().requires_grad_()
+    plain = ImageData.batch
+    monkeypatch.setattr(ImageData, "batch", lambda self, picks: plain(self, picks).double())
+    picks, state = run.batches.indices(1, 6), run.rng.get_state()
+    totals, squares = [], []
+
+    def squared(few):
+        run.rng.set_state(state)  # the same augmentation every time
+        monkeypatch.setattr("bilp_core.distillers.matching.drawn", lambda total, *_: totals.append(total) or few)
+        of = run.method.treatments(run, 1, picks, images if few is not None else 0)
+        return VARIANTS["exact"](of, run.rng).square(), of
+
+    whole, of_all = squared(None)
+    squared(torch.tensor([0, 1][:images]))
+    for few in combinations(range(totals[0]), images):
+        square, of = squared(torch.tensor(few))
+        squares.append(square)
+    torch.testing.assert_close(torch.stack(squares).mean(0), whole, rtol=1e-9, atol=1e-15)
+    torch.testing.assert_close(of.at, of_all.at)
+    assert torch.stack(squares).std(0).max() > 0
+
+
+@pytest.mark.parametrize("name", MATCHING)
+def test_the_loss_is_of_all_images_and_the_run_the_same_again(name, data):
+    made = [
+        distill(
+            short(name, iterations=2),
+            data,
+            3,
+            network=NET,
+            init="noise",
+            seed=4,
+            adaptive=Adaptive(0.4, 1, effect=effect),
+        )
+        for effect in ("exact:images=1", "exact:images=1", "exact", "exact:images=99")
+    ]
+    assert torch.equal(made[0].images, made[1].images)
+    assert not torch.equal(made[0].images, made[2].images)
+    assert torch.equal(made[2].images, made[3].images), "no more than there are"
+    moved = (made[0].images.detach() - a_run(short(name), data, ipc=3).images).flatten(1).abs().sum(1)
+    assert (moved > 0).all(), "every image takes part in the loss"
+
+
+@pytest.mark.parametrize("text", ["guess", "sketch:images=0", "sketch:image=1", "exact:", ""])
+def test_other_words_are_refused(text):
+    with pytest.raises(InputError, match="effect = '.*': must be one of exact, taylor, .* or such as sketch:images=1"):
+        Effect.read(text)
+    with pytest.raises(InputError, match="must be one of exact"):
+        Adaptive(0.3, effect=text)
+
+
+def test_methods_whose_images_share_pixels_or_act_together_are_refused(data):
+    few, net = Adaptive(0.3, effect="sketch:images=1"), network(NET, data.shape, 3)
+    check_adaptive(make("idc"), net, few)
+    with pytest.raises(InputError, match="with 'idc' no few images stand for all"):
+        check_adaptive(make("idc", decode="multi"), net, few)
+    with pytest.raises(InputError, match="with 'frepo' no few images stand for all.*sketch by all of them works"):
+        check_adaptive(make("frepo"), net, few)
+    check_adaptive(make("frepo"), net, Adaptive(0.3))
