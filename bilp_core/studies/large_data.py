@@ -100,10 +100,11 @@ def paper_way(records: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def compared(records: pd.DataFrame, same: Sequence[str] = SAME) -> pd.DataFrame:
+def compared(records: pd.DataFrame, same: Sequence[str] = SAME, *, timed: bool = True) -> pd.DataFrame:
     """A row a cell and version: accuracy, rounds and time.
 
-    records : of `named`. same : columns that tell cells apart.
+    records : of `named`. same : columns that tell cells apart. timed : False leaves out times, of trials that ran while
+    the machine had other work, now more and now less.
     Returns these, version, value, std, trials (see `report.measured`), rounds (the most that one
     had), seconds (median over seeds of first stage and distillation, all parts of split classes together), saved
     (their share of the time that "all data" took which is not needed; NaN without it) and ranking (seconds that the
@@ -127,6 +128,8 @@ def compared(records: pd.DataFrame, same: Sequence[str] = SAME) -> pd.DataFrame:
     full = found[found["version"] == "all data"].set_index(same)["seconds"]
     whole = [full.get(tuple(row), float("nan")) for row in found[same].values.tolist()]
     found["saved"] = 1 - found["seconds"] / whole
+    if not timed:
+        found = found.assign(seconds=float("nan"), saved=float("nan"), ranking=0.0)
     found["place"] = found["version"].map(list(VERSIONS).index)
     cells = found[same].apply(tuple, axis=1)
     found["cell"] = cells.map({cell: place for place, cell in enumerate(dict.fromkeys(cells))})
@@ -140,9 +143,8 @@ def shown(found: pd.DataFrame) -> pd.DataFrame:
         saved=[f"{share:.0%}" if share == share else "" for share in found["saved"]],
     )
     table["seconds"] = table["seconds"].round(1)
-    return table[[*SAME, "version", "accuracy", "rounds", "seconds", "saved", "trials"]].rename(
-        columns={"saved": "time saved"}
-    )
+    times = [] if found["seconds"].isna().all() else ["seconds", "saved"]
+    return table[[*SAME, "version", "accuracy", "rounds", *times, "trials"]].rename(columns={"saved": "time saved"})
 
 
 def over_time(found: pd.DataFrame) -> Figure:
@@ -200,15 +202,9 @@ def sentences(found: pd.DataFrame) -> str:
             change = at["value"]["all data"] - at["value"]["all data, unsplit"]
             said.append(f"Splitting the classes changes the accuracy by {change:+.1f} points.")
         if {"all data", "by loss, stopped"} <= set(at.index):
-            change = at["value"]["by loss, stopped"] - at["value"]["all data"]
-            said.append(f"Fewer data and an early stop take {at['saved']['by loss, stopped']:.0%} less time")
-            said[-1] += f" and change it by {change:+.1f};"
+            said.append(f"Fewer data and an early stop {_effect(at, 'by loss, stopped')}.")
             if "all data, stopped" in at.index:
-                alone = at["value"]["all data, stopped"] - at["value"]["all data"]
-                said.append(f"the same stop with all data by {alone:+.1f},")
-                said.append(f"{at['saved']['all data, stopped']:.0%} less time.")
-            else:
-                said[-1] = said[-1][:-1] + "."
+                said[-1] = f"{said[-1][:-1]}; the same stop with all data: {_effect(at, 'all data, stopped')}."
         seconds, ranking = at["seconds"], float(group["ranking"].max())
         if ranking and {"all data", "by loss, stopped"} <= set(at.index):
             gained = float(seconds["all data"] - seconds["by loss, stopped"])
@@ -218,6 +214,13 @@ def sentences(found: pd.DataFrame) -> str:
             )
         lines.append(" ".join(said))
     return "\n\n".join(lines)
+
+
+def _effect(at: pd.DataFrame, version: str) -> str:
+    """What a version does to accuracy and, where it was measured, time, against all data."""
+    change = f"change the accuracy by {at['value'][version] - at['value']['all data']:+.1f} points"
+    saved = at["saved"][version]
+    return change if saved != saved else f"{change} and take {saved:.0%} less time"
 
 
 def published_savings() -> pd.DataFrame:
