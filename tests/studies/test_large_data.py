@@ -62,11 +62,12 @@ def test_time_rounds_and_accuracy_of_each(found):
 def test_what_was_found_in_words(found):
     said = study.sentences(found)
     assert "Splitting the classes changes the accuracy by +10.0 points." in said
-    assert "an early stop change the accuracy by +10.0 points and take 50% less time; the same stop with all" in said
-    assert "all data: change the accuracy by -5.0 points and take 40% less time." in said
+    assert "Against all data, by loss, stopped: +10.0 points and 50% less time; all data, stopped: -5.0 points" in said
     assert "The ranking took 4.0 s, once, the gain of 0.8 sets." in said
     untimed = found.assign(seconds=float("nan"), saved=float("nan"), ranking=0.0)
-    assert "an early stop change the accuracy by +10.0 points; the same stop" in study.sentences(untimed)
+    assert "Against all data, by loss, stopped: +10.0 points; all data, stopped: -5.0 points." in study.sentences(
+        untimed
+    )
     assert "seconds" not in study.shown(untimed)
     assert "took" not in study.sentences(untimed)
     alone = found[found["version"] == "all data"]
