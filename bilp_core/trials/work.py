@@ -265,6 +265,7 @@ def run_trial(trial: Trial, where: str) -> dict[str, Any]:
             "evaluation": asdict(recipe),
             "score": resolve(trial.criterion, splits.train, trial.score) if trial.scored else {},
             **({"rounds": made.meta["rounds"]} if "rounds" in made.meta else {}),
+            **({"dropped": made.meta["adaptive"]["dropped"]} if "adaptive" in made.meta else {}),
         },
         **provenance(place),
     }
