@@ -9,11 +9,11 @@ from ..utils.files import atomic
 from .store import Store
 from .trial import Trial
 
-SHOWN = 10  # images a class, at most
+SHOWN = 5  # images a class, at most: a picture is committed
 
 
 def pictures(trials: Sequence[Trial], folder: str | Path, store: Store | str | Path | None = None) -> int:
-    """Save the sets that the store has of `trials` as `folder/<key>.png`: a column a class, at most ten rows;
+    """Save the sets that the store has of `trials` as `folder/<key>.png`: a column a class, at most five rows;
     of clips some frames side by side.
 
     Only the first seed of a setting gets one. Those that are there stay. Returns how many were written.
