@@ -16,7 +16,7 @@ from ..utils import files, revisions
 
 ADAPTIVE = ("adaptive", "lazy", "tails", "effect")  # the fields of adaptive pruning
 LEAST = {"ipc": 1, "repeats": 1, "seed": 0, "splits": 1, "stop": 0, "plateau": 0}
-WHOLE = {"splits": 1, "stop": 0, "plateau": 0}  # where these make no difference
+SHORTER = ("splits", "stop", "plateau")  # the fields that shorten a distillation
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,9 @@ class Trial:
         # what makes no difference leaves no trace: records from before there were these fields stay valid
         for name in ADAPTIVE if not self.adaptive else ():
             del settings[name]
-        for name in [name for name, value in WHOLE.items() if settings[name] == value]:
-            del settings[name]
+        for name in SHORTER:
+            if settings[name] == getattr(Trial, name):
+                del settings[name]
         return settings
 
     @property

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
@@ -20,6 +19,7 @@ from bilp_core.book.chapter import pages
 from bilp_core.engines import choice
 from bilp_core.errors import InputError
 from bilp_core.utils import paths
+from tests.waiting import wait_until
 
 TEXT = "book/chapters/first.md"
 
@@ -343,13 +343,6 @@ def runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def wait_until(true, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.1)
 
 
 def test_sphinx_complaints_stop_the_book(project, monkeypatch, capsys):

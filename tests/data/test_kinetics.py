@@ -2,10 +2,6 @@
 leaves no hole."""
 
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +20,8 @@ from bilp_core.indicators import score
 from bilp_core.nets import probe_for
 from bilp_core.pruning import keep
 
-from .test_large import folder_of, wait_until
+from .killed import decode_and_kill, decode_on
+from .test_large import folder_of
 from .videos import noise, write
 
 pytest.importorskip("av")
@@ -243,21 +240,12 @@ def test_it_is_listed_and_has_its_size(folders, capsys):
 
 def test_skipping_goes_on_after_a_kill(tmp_path):
     """Every fifth image cannot be read; the whole of it is killed in the middle, and nothing is lost or found twice."""
-    folder, log = tmp_path / "map", tmp_path / "log"
-    program = (
-        "from pathlib import Path; from tests.data import parts; from bilp_core.data import large; "
-        f"large.decode(Path({str(folder)!r}), lambda: parts.source({str(log)!r}, 0.3, 9 * 512 + 17, 5), slots=2)"
-    )
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=root, start_new_session=True)
-    wait_until(lambda: (folder / "plan").exists() and (folder / "train_done").read_bytes().count(1) >= 3)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    time.sleep(0.7)  # its workers see that it is gone
-    assert large.opened(folder) is None
+    folder, count = tmp_path / "map", 9 * 512 + 17
+    made = {"log": str(tmp_path / "log"), "count": count, "every": 5}
+    decode_and_kill(folder, **made)
     assert not (folder / "train_rows.npy").exists()
-    subprocess.run([sys.executable, "-c", program.replace("0.3", "0.0")], cwd=root, check=True)
-    rows, count = complete.kept(folder, "train"), 9 * 512 + 17
+    decode_on(folder, **made)
+    rows = complete.kept(folder, "train")
     assert rows.tolist() == [row for row in range(count) if row % 5 != 1]
     assert len(large.opened(folder)["skipped"]["train"]) == count - len(rows)
     images = Stored(folder / "train_images.npy", torch.from_numpy(rows))

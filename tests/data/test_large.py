@@ -5,10 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +20,8 @@ from bilp_core.data.cache import place
 from bilp_core.data.samples import sample_prints
 from bilp_core.data.stored import Stored
 from bilp_core.errors import InputError
+
+from .killed import decode_and_kill, decode_on
 
 WNIDS = ("n01443537", "n01629819", "n02124075")
 
@@ -274,32 +272,14 @@ def test_a_flat_val_needs_kaggles_list(tmp_path):
 # ---- decoding: stopped, gone on with, and refused ---------------------------------------------------------------
 
 
-def wait_until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.02)
-
-
 def test_decoding_that_is_killed_goes_on_where_it_was(tmp_path):
     """The whole of it, with its processes, by kill -9; nothing that was done is done again."""
     folder, log = tmp_path / "map", tmp_path / "log"
-    program = (
-        "from pathlib import Path; from tests.data import parts; from bilp_core.data import large; "
-        f"large.decode(Path({str(folder)!r}), lambda: parts.source({str(log)!r}, 0.3), slots=2)"
-    )
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=root, start_new_session=True)
-    wait_until(lambda: (folder / "plan").exists() and (folder / "train_done").read_bytes().count(1) >= 3)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    time.sleep(0.7)  # its workers see that it is gone
-    assert large.opened(folder) is None
+    decode_and_kill(folder, log=str(log))
     done = (folder / "train_done").read_bytes().count(1)
     before = len(log.read_text().splitlines())
     assert 3 <= done <= before <= done + 2  # each of two workers may have been in the middle of a block
-    program = program.replace("0.3", "0.0")
-    subprocess.run([sys.executable, "-c", program], cwd=root, check=True)
+    decode_on(folder, log=str(log))
     blocks = sum(-(-len(rows) // 512) for rows in np.array_split(np.arange(20 * 512 + 17), 3)) + 3
     assert len(log.read_text().splitlines()) - before == blocks - done
     images = Stored(folder / "train_images.npy")
