@@ -19,11 +19,11 @@ PER_CLASS = 512
 Side = Callable[[], object]  # does once what is timed
 
 
-def cifar_shaped(per_class: int, device: str) -> ImageData:
+def cifar_shaped(per_class: int, device: str, classes: int = CLASSES) -> ImageData:
     rng = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (CLASSES * per_class, *SHAPE), generator=rng, dtype=torch.uint8)
-    labels = torch.arange(CLASSES).repeat_interleave(per_class)
-    names = tuple(str(c) for c in range(CLASSES))
+    images = torch.randint(0, 256, (classes * per_class, *SHAPE), generator=rng, dtype=torch.uint8)
+    labels = torch.arange(classes).repeat_interleave(per_class)
+    names = tuple(str(c) for c in range(classes))
     return ImageData(images, labels, names, (0.5,) * 3, (0.25,) * 3, "random", True).to(device)
 
 
@@ -37,9 +37,15 @@ def unit(device: str) -> Side:
 
 
 def step(
-    device: str, name: str, adaptive: Adaptive | None = None, steps: int = 1, ipc: int = 1, **options: object
+    device: str,
+    name: str,
+    adaptive: Adaptive | None = None,
+    steps: int = 1,
+    ipc: int = 1,
+    classes: int = CLASSES,
+    **options: object,
 ) -> Side:
-    data = cifar_shaped(PER_CLASS, device)
+    data = cifar_shaped(PER_CLASS, device, classes)
     # so many iterations that compiling pays, as in a real run
     method = make(name, iterations=100_000, **options).resolved(data, ipc)
     rng = torch.Generator(data.device).manual_seed(0)
