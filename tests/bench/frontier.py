@@ -20,7 +20,16 @@ from bilp_core.distillers import make
 from bilp_core.studies import ite_variants
 
 AGES, LABELS = (0, 100, 1000), (0, 3, 5, 8)
-VARIANTS = ("exact", "sketch", "exact:images=1", "sketch:images=1", "sketch:images=4", "probes", "cotangent")
+VARIANTS = (
+    "exact",
+    "sketch",
+    "exact:images=1",
+    "sketch:images=1",
+    "sketch:images=4",
+    "sketch:images=10",
+    "probes",
+    "cotangent",
+)
 METHODS = {"dc": {}, "dsa": {}, "dm": {}, "idc": {}}
 
 

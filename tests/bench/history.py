@@ -31,7 +31,7 @@ def summary(times: Sequence[Pair]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "ours_seconds": f"{statistics.median(work for work, _ in sides[0]):.4g}",
         "reference_seconds": "", "ratio": "", "spread": "", "p": "",
-        "units": f"{statistics.median(units):.4g}", "units_spread": _span(units), "runs": len(times),
+        "units": f"{statistics.median(units):.4g}", "units_spread": span(units), "runs": len(times),
     }  # fmt: skip
     if len(sides) == 2:
         ratios = [ours / theirs for (ours, _), (theirs, _) in times]
@@ -39,13 +39,14 @@ def summary(times: Sequence[Pair]) -> dict[str, Any]:
         found |= {
             "reference_seconds": f"{statistics.median(work for work, _ in sides[1]):.4g}",
             "ratio": f"{statistics.median(ratios):.3f}",
-            "spread": _span(ratios),
+            "spread": span(ratios),
             "p": f"{wilcoxon(logs).pvalue:.2g}" if any(logs) else "1",
         }
     return found
 
 
-def _span(values: Sequence[float]) -> str:
+def span(values: Sequence[float]) -> str:
+    """The quartiles, as text."""
     return " to ".join(f"{value:.3g}" for value in quartiles(values))
 
 

@@ -43,9 +43,10 @@ def step(
     steps: int = 1,
     ipc: int = 1,
     classes: int = CLASSES,
+    data: ImageData | None = None,
     **options: object,
 ) -> Side:
-    data = cifar_shaped(PER_CLASS, device, classes)
+    data = data or cifar_shaped(PER_CLASS, device, classes)
     # so many iterations that compiling pays, as in a real run
     method = make(name, iterations=100_000, **options).resolved(data, ipc)
     rng = torch.Generator(data.device).manual_seed(0)

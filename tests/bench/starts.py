@@ -1,0 +1,115 @@
+r"""What compiling costs and gives: the first step with nothing kept, the first step of a later process, and a step.
+
+    .venv/bin/python tests/bench/starts.py --out book/measurements/starts.csv
+
+Each first step is that of a new process; `cold` has an empty folder for what torch compiles, `kept` the same folder
+again. Steps after it are timed turn by turn with those of a process that compiles nothing. Rows `digits-*` are of small
+images, for which a run must be long before it compiles: there compiling is forced. Processor's seconds of one thread
+for steps (medians), seconds on the wall for first steps, in which the C++ compiler is a process of its own.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import history
+import ours
+import torch
+from rows import write
+
+from bilp_core import trials
+from bilp_core.data import load
+
+PAIRS = 5
+WHAT = {
+    "dc": partial(ours.step, name="dc"),
+    "dm": partial(ours.step, name="dm"),
+    "idc": partial(ours.step, name="idc", inner=2, network_images=64),
+    "digits-dc": partial(ours.step, name="dc", data=load("digits").train),
+    "digits-dm": partial(ours.step, name="dm", data=load("digits").train),
+}
+
+
+def job(name: str) -> None:
+    """The first step, and one more for each line read."""
+    torch.set_num_threads(1)
+    run = WHAT[name]("cpu")
+    begun = time.perf_counter()
+    run()
+    print("first", time.perf_counter() - begun, flush=True)
+    for _ in sys.stdin:
+        begun = time.process_time()
+        run()
+        print("step", time.process_time() - begun, flush=True)
+
+
+class Process:
+    """A new process with compiling forced or forbidden, and the seconds of its first step."""
+
+    def __init__(self, name: str, compiled: bool, kept: str) -> None:
+        env = {**os.environ, "BILP_COMPILE": str(int(compiled)), "TORCHINDUCTOR_CACHE_DIR": kept}
+        command = [sys.executable, "-W", "ignore", __file__, "--job", name]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        self.first = self._read("first")
+
+    def _read(self, word: str) -> float:
+        for line in self.process.stdout:
+            if line.startswith(word):
+                return float(line.split()[1])
+        raise SystemExit(f"a process ended with status {self.process.wait()}: {' '.join(self.process.args)}")
+
+    def step(self) -> float:
+        print(file=self.process.stdin, flush=True)
+        return self._read("step")
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measured(name: str) -> dict[str, str | int]:
+    with tempfile.TemporaryDirectory() as kept:
+        cold = Process(name, True, kept)
+        cold.close()
+        pair = [Process(name, True, kept), Process(name, False, kept)]
+        times = [[one.step() for one in pair] for _ in range(PAIRS)]
+        for one in pair:
+            one.close()
+    ratios = [compiled / plain for compiled, plain in times]
+    return {
+        "what": name,
+        "first_cold": f"{cold.first:.3g}",
+        "first_kept": f"{pair[0].first:.3g}",
+        "step": f"{statistics.median(compiled for compiled, _ in times):.3g}",
+        "step_plain": f"{statistics.median(plain for _, plain in times):.3g}",
+        "ratio": f"{statistics.median(ratios):.3f}",
+        "spread": history.span(ratios),
+        "pairs": PAIRS,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=WHAT, default=list(WHAT))
+    parser.add_argument("--out", type=Path, help="CSV file, to which rows are added; a row of the same name goes")
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.job:
+        return job(args.job)
+    about = {key: trials.provenance("cpu")[key] for key in ("device", "date", "versions", "commit")}
+    for name in args.only:
+        row = measured(name) | about
+        print(row, flush=True)
+        if args.out:
+            write(args.out, [*(old for old in history.read(args.out) if old["what"] != name), row])
+    return None
+
+
+if __name__ == "__main__":
+    main()
