@@ -58,11 +58,11 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def add(path: Path, row: Mapping[str, Any]) -> None:
+def add(path: Path, row: Mapping[str, Any], fields: Sequence[str] = FIELDS) -> None:
     """A row more at the end of a file; rows from before a column was there have it empty."""
     rows = [*read(path), row]
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
+        writer = csv.DictWriter(file, fields, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

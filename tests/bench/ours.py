@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -10,6 +11,7 @@ from bilp_core.data import ImageData, load
 from bilp_core.distillers import Run, make
 from bilp_core.evaluation import evaluate, protocol
 from bilp_core.indicators import score
+from bilp_core.nets import Ensemble, TensorSamples, fit
 from bilp_core.pruning import Adaptive
 from bilp_core.studies import ite_variants
 from bilp_core.synthetic import SyntheticSet
@@ -40,18 +42,22 @@ def step(
     device: str,
     name: str,
     adaptive: Adaptive | None = None,
-    steps: int = 1,
     ipc: int = 1,
     classes: int = CLASSES,
     data: ImageData | None = None,
+    network: str = "convnet",
+    stage: object = None,
     **options: object,
 ) -> Side:
+    """One round. stage : what the method's first stage would have made."""
     data = data or cifar_shaped(PER_CLASS, device, classes)
     # so many iterations that compiling pays, as in a real run
     method = make(name, iterations=100_000, **options).resolved(data, ipc)
     rng = torch.Generator(data.device).manual_seed(0)
-    run = Run(method, data, method.start(data, ipc, "noise", rng, "convnet"), "convnet", rng, adaptive)
-    return lambda: [method.step(run) for _ in range(steps)]
+    run = Run(method, data, method.start(data, ipc, "noise", rng, network), network, rng, adaptive)
+    run.stage = stage
+    run.state = method.prepare(run)
+    return lambda: method.step(run)
 
 
 def ite(device: str, name: str, variant: str, **options: object) -> Side:
@@ -71,6 +77,18 @@ def evaluation(device: str) -> Side:
     synthetic = SyntheticSet(images, torch.arange(CLASSES), test.classes, test.mean, test.std)
     recipe = protocol("dc", test)
     return lambda: evaluate(synthetic, test, protocol=recipe, repeats=5)
+
+
+def training(device: str, ipc: int, epochs: int, network: str = "convnet") -> Side:
+    """Some epochs of the five networks that judge a set by the protocol of DSA, compiled as for all of its epochs."""
+    data = cifar_shaped(1, device)
+    images = torch.randn(CLASSES * ipc, *SHAPE, generator=torch.Generator().manual_seed(0)).to(device)
+    samples, whole = TensorSamples(images, data.labels.repeat_interleave(ipc)), protocol("dsa", data)
+    positions = 5 * whole.epochs * len(samples) * data.positions
+    ensemble = Ensemble(
+        network, SHAPE, CLASSES, range(5), device, batch=min(len(samples), whole.batch), positions=positions, mixed=True
+    )
+    return lambda: fit(ensemble, samples, replace(whole.recipe(), epochs=epochs))
 
 
 def loading(device: str, folder: str) -> Side:
