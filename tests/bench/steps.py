@@ -10,8 +10,9 @@ has DC match batches of 64 as in `bench.py`; all else is the method's default fo
 `gflop` counts the convolutions and matrix products of one such round, uncompiled, as PyTorch asks for them, by
 `torch.utils.flop_counter`; neither elementwise operations nor solvers of linear systems (FRePo's: of 200 images at
 most, under a thousandth of its products) are in it. The floor is the time of as many operations at the greatest speed
-of a product of two square matrices, measured just before in the same process with as many threads; `convolution_gflops`
-is what the network's own convolutions reach, forward, 64 images at a time.
+that was measured, just before in the same process with as many threads: of products of two square matrices and of each
+of the network's convolutions, forward, 64 images at a time (`peak_of` says which). `convolution_gflops` is what all
+these convolutions together reach.
 
 `parts` is of one more round, under `torch.profiler`: the share of each group of operators (`GROUPS`), by their names,
 that are neither convolution nor product; these are `products`. An operator that was compiled is named after all that is
@@ -27,6 +28,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +77,7 @@ GROUPS = {  # the first whose pattern is found in the operator's name
 }
 FIELDS = (
     "method", "ipc", "settings", "seconds", "gflop", "floor_seconds", "ratio", "share_of_peak", "share_of_convolution",
-    "products", "parts", "peak_gflops", "convolution_gflops", "network", "runs", "threads", "clock", "load",
+    "products", "parts", "peak_gflops", "peak_of", "convolution_gflops", "network", "runs", "threads", "clock", "load",
 )  # fmt: skip
 PROVENANCE = ("device", "date", "versions", "commit")
 Clock = Callable[[], float]
@@ -119,23 +121,24 @@ def seconds(run: Callable[[], object], clock: Clock) -> float:
 
 
 @torch.no_grad()
-def speeds(spec: str, clock: Clock, sides: tuple[int, ...] = (1024, 2048)) -> tuple[float, float]:
-    """GFLOP a second, float32: of the quickest product of two square matrices, and of the network's convolutions."""
-
-    def quickest(run: Callable[[], object]) -> float:
-        return min(seconds(run, clock) for _ in range(FEWEST))
-
-    rng = torch.Generator().manual_seed(0)
-    squares = [torch.randn(side, side, generator=rng) for side in sides]
-    peak = max(2 * len(square) ** 3 / quickest(lambda s=square: s @ s) for square in squares)
-    net, inputs = network(spec, ours.SHAPE, ours.CLASSES), []
+def speeds(spec: str, clock: Clock, sides: tuple[int, ...] = (1024, 2048)) -> tuple[float, str, float]:
+    """GFLOP a second, float32: the greatest, and what reaches it, of products of square matrices and convolutions of
+    the network, 64 images at a time, forward; and that of all its convolutions together."""
+    rng, calls = torch.Generator().manual_seed(0), dict[str, Callable[[], object]]()
+    for side in sides:
+        square = torch.randn(side, side, generator=rng)
+        calls[f"product of {side}x{side}"] = partial(torch.mm, square, square)
+    net, inputs = network(spec, ours.SHAPE, ours.CLASSES), dict[nn.Module, Tensor]()
     layers = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
-    hooks = [layer.register_forward_hook(lambda _, given, __: inputs.append(given[0])) for layer in layers]
+    hooks = [layer.register_forward_hook(lambda of, given, _: inputs.update({of: given[0]})) for layer in layers]
     net(torch.randn(64, *ours.SHAPE, generator=rng))
     for hook in hooks:
         hook.remove()
-    calls = [lambda layer=layer, given=given: layer(given) for layer, given in zip(layers, inputs, strict=True)]
-    return peak / 1e9, sum(map(flop, calls)) / sum(map(quickest, calls)) / 1e9
+    calls |= {f"convolution {number}": partial(layer, inputs[layer]) for number, layer in enumerate(layers, 1)}
+    found = {name: (flop(call), min(seconds(call, clock) for _ in range(FEWEST))) for name, call in calls.items()}
+    best = max(found, key=lambda name: found[name][0] / found[name][1])
+    operations, taken = (sum(parts) for parts in zip(*list(found.values())[len(sides) :], strict=True))
+    return found[best][0] / found[best][1] / 1e9, best, operations / taken / 1e9
 
 
 def group(operator: str) -> str:
@@ -161,7 +164,7 @@ def row(method: str, ipc: int, spec: str, runs: int, settings: dict[str, Any]) -
     os.environ["BILP_COMPILE"] = "0"
     gflop = flop(built(method, ipc, spec, settings)) / 1e9
     os.environ["BILP_COMPILE"] = usual
-    peak, convolution = speeds(spec, clock)
+    peak, best, convolution = speeds(spec, clock)
     run = built(method, ipc, spec, settings)
     run()
     taken = statistics.median(seconds(run, clock) for _ in range(runs))
@@ -174,7 +177,7 @@ def row(method: str, ipc: int, spec: str, runs: int, settings: dict[str, Any]) -
         method, ipc, ", ".join(f"{name}={value}" for name, value in settings.items()), f"{taken:.4g}", f"{gflop:.4g}",
         f"{floor:.4g}", f"{taken / floor:.3g}", f"{floor / taken:.3f}", f"{gflop / convolution / taken:.3f}",
         f"{products:.3f}", "; ".join(f"{name} {share:.0%}" for name, share in most if share >= 0.01), f"{peak:.4g}",
-        f"{convolution:.4g}", spec, runs, torch.get_num_threads(), clock_name, f"{load:.1f}",
+        best, f"{convolution:.4g}", spec, runs, torch.get_num_threads(), clock_name, f"{load:.1f}",
     )  # fmt: skip
     return dict(zip(FIELDS, values, strict=True)) | {name: made[name] for name in PROVENANCE}
 
