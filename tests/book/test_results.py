@@ -79,14 +79,31 @@ def test_no_path_of_a_machine_is_committed():
         assert not re.search(r"""(?m)(^|[\s"',:=])(/|~/|[A-Za-z]:\\)\w+[/\\]""", path.read_text("utf-8")), path
 
 
-def test_every_commit_that_is_named_can_be_checked_out():
-    """A number whose code is lost cannot be made again."""
+def git(*words):
+    return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout
 
-    def git(*words):
-        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout
 
+@pytest.fixture
+def whole_history():
     if not (ROOT / ".git").exists() or git("rev-parse", "--is-shallow-repository").strip() == "true":
         pytest.skip("needs the whole history")
+
+
+def test_what_was_tried_is_in_the_file_that_its_row_names(whole_history):
+    with (ROOT / "book/measurements/tried.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        named = git("show", f"{row['commit']}:{row['source']}")
+        if not row["quantity"].startswith("mean"):  # of many rows there
+            assert all(number in named for number in (row["tried"], row["otherwise"])), row
+        if row["device"]:
+            assert row["device"] in named
+            assert row["date"] in named
+
+
+def test_every_commit_that_is_named_can_be_checked_out(whole_history):
+    """A number whose code is lost cannot be made again."""
     history = git("log", "--format=%H").split()
     for path in ALL:
         with path.open(encoding="utf-8", newline="") as file:
