@@ -16,7 +16,7 @@ from ..utils.paths import root
 # Of other kinds than records: files of book/measurements.
 MEASUREMENTS = (
     "batches", "bench", "derivative", "draws", "fair", "frontier", "ite", "large", "rankings", "real", "selection",
-    "steps", "tried", "unrolling",
+    "starts", "steps", "tried", "unrolling",
 )  # fmt: skip
 
 
@@ -81,7 +81,8 @@ def measurements(name: str) -> pd.DataFrame:
     variants. rankings : how far trials of several kinds rank alike.
     real : random real images under the protocol of each method. selection : what coresets take at full size.
     large : what decoding, and using data as large as ImageNet at 64x64, take in seconds and memory.
-    steps : where the time of a step goes. tried : what did not help, with the numbers that were found.
+    starts : what compiling costs and gives. steps : where the time of a step goes. tried : what did not help, with the
+    numbers that were found.
     unrolling : what gradients through a student's training take.
     Raises InputError for another name.
 
