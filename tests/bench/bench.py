@@ -19,6 +19,8 @@ The rows `select-*` set coreset selection, from features and logits to the order
 is asked for 30 % of the samples of the same linear layer. CRAIG and GLISTER here order all of them.
 
 --reference : a checkout of VICO-UoE/DatasetCondensation; without it only our own times are measured.
+--idc, --mtt : the same for one inner loop of IDC and ten student's steps of MTT, checkouts of
+              snu-mllab/Efficient-Dataset-Condensation and of GeorgeCazenavette/mtt-distillation.
 --cords     : a checkout of decile-team/cords; its solvers are imported past its packages, which need much that
               no longer installs. CRAIG there needs apricot-select, on the PYTHONPATH.
 --folder    : an ImageFolder of CIFAR-10; without it loading from the cache is left out.
@@ -39,6 +41,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
+import checkouts
 import history
 import others
 import ours
@@ -75,6 +78,11 @@ def all_rows(args: argparse.Namespace) -> dict[str, Row]:
     for method, batch in (("dm", 256), ("dc", 64)):
         other = partial(others.reference_step, folder=theirs, method=method, batch=batch) if theirs else None
         rows[f"{method}-step"] = Row(partial(ours.step, name=method, batch=batch), other, foreign=True)
+    for name, options in (("idc", {"network_images": 2000}), ("mtt", {"steps": 10})):
+        folder = getattr(args, name)
+        other = partial(getattr(checkouts, name), folder=folder, **options) if folder else None
+        mine = {**options, **({"inner": 1, "cutmix": "on"} if name == "idc" else {"stage": ours.Expert("convnet")})}
+        rows[f"{name}-step"] = Row(partial(ours.step, name=name, **mine), other, foreign=True)
     other = partial(others.reference_evaluation, folder=theirs) if theirs else None
     rows["evaluate-5-networks"] = Row(ours.evaluation, other, foreign=True)
     few_classes = {"classes": 2, "inner": 10}  # ten steps of a class: one decision
@@ -177,6 +185,8 @@ def compare(name: str, row: Row, runs: int, clock: str) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", help="checkout of VICO-UoE/DatasetCondensation")
+    parser.add_argument("--idc", help="checkout of snu-mllab/Efficient-Dataset-Condensation")
+    parser.add_argument("--mtt", help="checkout of GeorgeCazenavette/mtt-distillation")
     parser.add_argument("--cords", help="checkout of decile-team/cords")
     parser.add_argument("--folder", help="ImageFolder of CIFAR-10")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

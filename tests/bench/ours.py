@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
-from bilp_core import coresets
+from bilp_core import coresets, nets
 from bilp_core.data import ImageData, load
 from bilp_core.distillers import Run, make
 from bilp_core.evaluation import evaluate, protocol
@@ -58,6 +59,23 @@ def step(
     run.stage = stage
     run.state = method.prepare(run)
     return lambda: method.step(run)
+
+
+class Expert:
+    """Stands for experts: random parameters, others after each epoch."""
+
+    def __init__(self, spec: str) -> None:
+        self.net = nets.network(spec, SHAPE, CLASSES)
+
+    def __len__(self) -> int:
+        return 1
+
+    def parameters(self, expert: int, epoch: int, device: object) -> dict[str, Tensor]:
+        rng = torch.Generator().manual_seed(0)
+        nets.initialise(self.net, rng)
+        rng.manual_seed(1 + epoch)
+        moved = {name: p + 0.01 * torch.randn(p.shape, generator=rng) for name, p in self.net.named_parameters()}
+        return {name: p.detach() for name, p in moved.items()}
 
 
 def ite(device: str, name: str, variant: str, **options: object) -> Side:

@@ -42,7 +42,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from bilp_core import trials
-from bilp_core.nets import initialise, network, speed
+from bilp_core.nets import network, speed
 
 # what a round of a row is, where that is not the method's default for the data; epochs of five networks
 ROWS: dict[tuple[str, int], dict[str, Any]] = {
@@ -83,27 +83,10 @@ PROVENANCE = ("device", "date", "versions", "commit")
 Clock = Callable[[], float]
 
 
-class Expert:
-    """Stands for experts: random parameters, others after each epoch."""
-
-    def __init__(self, spec: str) -> None:
-        self.net = network(spec, ours.SHAPE, ours.CLASSES)
-
-    def __len__(self) -> int:
-        return 1
-
-    def parameters(self, expert: int, epoch: int, device: object) -> dict[str, Tensor]:
-        rng = torch.Generator().manual_seed(0)
-        initialise(self.net, rng)
-        rng.manual_seed(1 + epoch)
-        moved = {name: p + 0.01 * torch.randn(p.shape, generator=rng) for name, p in self.net.named_parameters()}
-        return {name: p.detach() for name, p in moved.items()}
-
-
 def built(method: str, ipc: int, spec: str, settings: dict[str, Any]) -> ours.Side:
     if method == "evaluation":
         return ours.training("cpu", ipc, network=spec, **settings)
-    stage = Expert(spec) if method == "mtt" else None
+    stage = ours.Expert(spec) if method == "mtt" else None
     return ours.step("cpu", method, ipc=ipc, network=spec, stage=stage, **settings)
 
 
