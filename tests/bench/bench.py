@@ -37,6 +37,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -191,7 +192,7 @@ def main() -> None:
     parser.add_argument("--folder", help="ImageFolder of CIFAR-10")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--runs", type=int, default=FEWEST, help=f"pairs a row, at least {FEWEST}")
-    parser.add_argument("--only", default="", help="rows whose name begins so")
+    parser.add_argument("--only", nargs="+", default=["*"], help="rows by name, or by patterns such as 'adaptive-*'")
     parser.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="cpu: of one thread, on a machine in use; events: CUDA's"
     )
@@ -212,7 +213,7 @@ def main() -> None:
     about = {key: provenance[key] for key in ("device", "date", "versions", "commit")}
     known = history.read(args.history)
     for name, row in rows.items():
-        if name.startswith(args.only):
+        if any(fnmatchcase(name, pattern) for pattern in args.only):
             found = compare(name, row, args.runs, args.clock) | about | {"command": history.command(sys.argv[1:])}
             print(
                 {key: found[key] for key in ("name", "ours_seconds", "reference_seconds", "ratio", "spread")},
