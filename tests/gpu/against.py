@@ -11,6 +11,8 @@ from typing import Any
 BENCH = Path(__file__).resolve().parents[1] / "bench/bench.py"
 ROWS = {  # the folder of a checkout, and what of it is compared
     "DatasetCondensation": ("--reference", ("dm-step", "dc-step", "evaluate-5-networks")),
+    "Efficient-Dataset-Condensation": ("--idc", ("idc-step",)),
+    "mtt-distillation": ("--mtt", ("mtt-step",)),
     "cords": ("--cords", ("select-craig", "select-gradmatch", "select-glister")),
 }
 LEAST = 60.0  # seconds that a row should have

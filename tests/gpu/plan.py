@@ -95,7 +95,7 @@ def main() -> int:
     home = Path(gettempdir(), "bilp-gpu")
     ran.add_argument("--home", type=Path, default=home, help="where it works; the same in each call")
     ran.add_argument("--kept", type=Path, help="kept.tar.gz of an earlier call on another machine")
-    ran.add_argument("--references", type=Path, help="folder with checkouts named DatasetCondensation and cords")
+    ran.add_argument("--references", type=Path, help="folder with checkouts, named as `against.py` says")
     ran.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     ran.add_argument("--only", default="", help="of the first two parts, what begins so")
     args = parser.parse_args()
