@@ -243,5 +243,6 @@ def legend(figure: Figure) -> None:
     """
     found = (axis.get_legend_handles_labels() for axis in figure.axes)
     handles = {label: handle for pair in found for handle, label in zip(*pair, strict=True)}
-    across = len(handles) if sum(map(len, map(str, handles))) < 75 else 4  # what the width of a page holds
+    widths = [len(str(label)) + 6 for label in handles]  # letters, with the mark
+    across = len(handles) if sum(widths) < 110 else max(1, 110 // max(widths))  # what the width of a page holds
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=across, frameon=False)

@@ -6,9 +6,10 @@ from statistics import NormalDist
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
-from ..report.figures import style
+from ..report.figures import legend, style
 from . import ite_variants
 
 
@@ -150,4 +151,42 @@ def laziness(values: pd.DataFrame, without: pd.DataFrame | None = None) -> Figur
         axis.set_xticks(values["lazy"], [str(n) for n in values["lazy"]])
         axis.minorticks_off()
         axis.set_xlabel("steps a decision serves")
+    return figure
+
+
+def frontier(mean: pd.DataFrame) -> Figure:
+    """What each cheaper effect loses and saves: overlap of what is dropped by relative time, a panel a method and IPC.
+
+    mean : columns method, ipc, variant, overlap (0 to 1) and time (over that of the exact effects), a row a point.
+
+    >>> import matplotlib.pyplot as plt
+    >>> import pandas as pd
+    >>> from bilp_core.studies import ite_figures
+    >>> points = {"variant": ["exact", "sketch"], "overlap": [1.0, 0.94], "time": [1.0, 0.2]}
+    >>> figure = ite_figures.frontier(pd.DataFrame({"method": "dc", "ipc": 10, **points}))
+    >>> figure.axes[0].get_title(), [text.get_text() for text in figure.legends[0].get_texts()]
+    ('DC, IPC 10', ['exact', 'sketch'])
+    >>> plt.close(figure)
+    """
+    style()
+    panels = list(mean.groupby(["ipc", "method"]))
+    across = min(4, len(panels))
+    down = -(-len(panels) // across)
+    figure, axes = plt.subplots(
+        down, across, figsize=(min(7.2, 1.4 + 2.4 * across), 2.0 * down + 0.7), squeeze=False, sharex=True, sharey=True
+    )  # fmt: skip
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    looks = dict(zip(mean["variant"].unique(), zip("osD^vP*X", sns.color_palette(), strict=False), strict=False))
+    for axis, ((ipc, method), points) in zip(axes.flat, panels, strict=False):
+        for point in points.itertuples():
+            marker, colour = looks[point.variant]
+            axis.plot(point.time, point.overlap, marker, color=colour, label=point.variant)
+        axis.axhline(0.9, color="0.7", linewidth=1, zorder=0)
+        axis.set_title(f"{method.upper()}, IPC {ipc}", fontsize="medium")
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
+    figure.supxlabel("time of a decision, over that of the exact effects", fontsize="medium")
+    figure.supylabel("overlap of what is dropped", fontsize="medium")
+    legend(figure)
     return figure
