@@ -14,8 +14,9 @@ import numpy as np
 from ..errors import InputError
 from ..utils.progress import Report
 from .complete import damaged, left_out, opened, remedy
-from .folders import Reading, assembled, survey
-from .images import CHUNK, ImageData, Splits
+from .films import films
+from .folders import Reading, assembled, check_counts, survey
+from .images import ImageData, Splits, pieces
 from .listing import Listing
 from .stored import Stored
 
@@ -74,48 +75,80 @@ def check_folder(root: Path, reading: Reading, progress: Report | None = None) -
     >>> report["notes"], report["duplicates"][0]
     (['there is no test half'], ['train/dark/1.png', 'train/dark/2.png'])
     """
-    found, pictures, bad = survey(root, reading, progress)
+    found = reading.listed(root)
+    reading.check(found)
+    look = _clips if found.videos else _images
+    facts, samples, bad, problem = look(found, reading, progress)
     good = found.without(bad)
+    counts = {
+        name: {"train": len(good.train.get(name, ())), "test": len(good.test.get(name, ()))} for name in good.classes
+    }
+    report = {
+        "name": root.resolve().name,
+        "folder": str(root),
+        **facts,
+        **_analysed(samples, counts),
+        "notes": list(found.notes),
+        "skipped": {why: sorted(names) for why, names in found.skipped.items()},
+        "unreadable": bad,
+    }
+    return {**report, **_verdict(root, reading, found, report, problem)}
+
+
+Look = tuple[dict[str, Any], list[Sample], dict[str, str], str]  # facts, samples, unreadable files, what is wrong
+
+
+def _images(found: Listing, reading: Reading, progress: Report | None) -> Look:
+    """What is known of a folder of images; they are not kept."""
+    pictures, bad = survey(found, reading, progress)
+    good, problem = found.without(bad), ""
     samples = [
         Sample(half, file, name, _digest(pictures[file].pixels), _constant(np.atleast_3d(pictures[file].pixels)))
         for half, classes in (("train", good.train), ("test", good.test))
         for name, files in classes.items()
         for file in files
     ]
-    counts = {
-        name: {"train": len(good.train.get(name, ())), "test": len(good.test.get(name, ()))} for name in good.classes
-    }
     sizes = sorted({picture.size for picture in pictures.values()})
-    report: dict[str, Any] = {"name": root.resolve().name, "folder": str(root)}
-    problem = ""
+    facts: dict[str, Any] = {
+        "odd_metadata": {file: picture.remark for file, picture in pictures.items() if picture.remark},
+        "several_frames": [file for file, picture in pictures.items() if picture.frames > 1],
+        "sizes": {"different": len(sizes), "smallest": list(sizes[0]), "largest": list(sizes[-1])} if sizes else {},
+        "enlarged": [file for file, p in pictures.items() if reading.size and min(p.size) < reading.size],
+    }
     try:
         arrays = assembled(good, pictures, reading, bad)
         shown = arrays["train_images"] if len(arrays["train_images"]) else arrays["test_images"]
-        report |= {
+        facts |= {
             "shape": list(shown.shape[1:]),
-            **({"frames": arrays["frames"]} if arrays["frames"] > 1 else {}),
-            "mean": [round(v, 4) for v in arrays["mean"][: shown.shape[1] // arrays["frames"]]],
-            "std": [round(v, 4) for v in arrays["std"][: shown.shape[1] // arrays["frames"]]],
+            "mean": [round(v, 4) for v in arrays["mean"]],
+            "std": [round(v, 4) for v in arrays["std"]],
             "depth": arrays["depth"],
         }
         flat = [c for c in range(shown.shape[1]) if np.ptp(shown[:, c]) == 0]
         if len(flat) == shown.shape[1]:
             problem = "all images are the same single colour"
         elif flat:
-            report["channels_without_contrast"] = flat
+            facts["channels_without_contrast"] = flat
     except InputError as error:
         problem = str(error)
-    report |= {
-        **_analysed(samples, counts),
-        "notes": list(found.notes),
-        "skipped": {why: sorted(names) for why, names in found.skipped.items()},
-        "unreadable": bad,
-        "odd_metadata": {file: picture.remark for file, picture in pictures.items() if picture.remark},
-        "several_frames": [file for file, picture in pictures.items() if picture.frames > 1],
-        "sizes": {"different": len(sizes), "smallest": list(sizes[0]), "largest": list(sizes[-1])} if sizes else {},
-        "enlarged": [file for file, p in pictures.items() if reading.size and min(p.size) < reading.size],
-    }
-    return {**report, **_verdict(root, reading, found, report, problem)}
+    return facts, samples, bad, problem
+
+
+def _clips(found: Listing, reading: Reading, progress: Report | None) -> Look:
+    """What is known of a folder of videos, whose clips are decoded and stay."""
+    try:
+        splits, bad = films(found, reading, progress)
+    except InputError as error:
+        return {}, [], {}, str(error)
+    facts, problem = _described(splits.train if found.train else splits.test), ""
+    try:
+        check_counts(found.without(bad))
+    except InputError as error:
+        problem = str(error)
+    samples = [sample for half, data in zip(("train", "test"), splits, strict=True) for sample in _samples(half, data)]
+    if samples and len({sample.digest for sample in samples}) == 1 and samples[0].constant:
+        problem = "all images are the same single colour"
+    return facts, samples, bad, problem
 
 
 def _as_written(half: str, data: ImageData) -> None:
@@ -147,7 +180,7 @@ def _left_out(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _samples(half: str, data: ImageData) -> Iterable[Sample]:
-    images = (image for part in data.images.split(CHUNK) for image in part.cpu().numpy())
+    images = (image for part in pieces(data.images) for image in part.cpu().numpy())
     for index, (image, label) in enumerate(zip(images, data.labels.tolist(), strict=True)):
         file = f"{half} {index}" if data.files is None else str(data.files[index])
         yield Sample(half, file, data.classes[label], _digest(image), _constant(image.transpose(1, 2, 0)))
@@ -192,7 +225,7 @@ def _verdict(root: Path, reading: Reading, found: Listing, report: dict[str, Any
     share = f" --test-share {reading.test_share:g}" if reading.test_share else ""
     quoted = f"'{root}'" if " " in str(root) else str(root)
     if problem:
-        smallest = min(report["sizes"].get("smallest", [32]))
+        smallest = min(report.get("sizes", {}).get("smallest", [32]))
         again = f"bilp data check {quoted} --size {min(smallest, 64)}" if "--size" in problem else ""
         return {"verdict": f"it cannot be used as it is: {problem}", "next": again}
     bad = len(report["unreadable"])

@@ -15,9 +15,11 @@ from ..utils.paths import in_project
 from ..utils.progress import Report
 from . import complete, imagenet, kinetics, large
 from .cache import cache_home, cached, place
-from .folders import Reading, read_folder
+from .films import films
+from .folders import Reading, check_counts, examined, read_images, unreadable
+from .halves import half
 from .images import ImageData, Splits, measured
-from .stored import Stored
+from .listing import Listing
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def load(
     frames : of the clip that is taken of each video, where a folder holds videos (8, with a size).
     Decoded once into a cache beside the data ($BILP_CACHE or ~/.cache/bilp for folders), found again by content. Images
     of Tiny ImageNet and ImageNet, and clips of Kinetics-400, stay there, see `Stored`; none of these is ever fetched: a
-    message says how to get them.
+    message says how to get them. Clips of a folder of videos stay there too where they are many, see `films.HELD`.
     Raises InputError that names the file or the class, and the remedy.
 
     >>> import bilp_core
@@ -154,14 +156,7 @@ def load(
         else:
             found = _digits() if name == "digits" else _torchvision(name, data_root(root), download)
     else:
-        folder = own_folder(name)
-        arrays = cached(cache_home(), *read_folder(folder, reading, NEEDS[need], progress))
-        found = _splits(arrays, folder.resolve().name, flip=True)
-        if bad := arrays.get("skipped_bad"):
-            warnings.warn(
-                f"{bad} {'videos' if found.train.frames > 1 else 'images'} in {folder} cannot be read and are left out",
-                stacklevel=2,
-            )
+        found = _own(examined(own_folder(name), reading, NEEDS[need]), reading, progress)
     return found if flip is None else Splits(*(replace(half, flip=flip) for half in found))
 
 
@@ -180,6 +175,23 @@ def own_folder(name: str) -> Path:
     return folder
 
 
+def _own(listed: Listing, reading: Reading, progress: Report | None) -> Splits:
+    """A folder that is nobody else's."""
+    if listed.videos:
+        found, unread = films(listed, reading, progress)
+        if unread and not reading.skip_bad:
+            raise InputError(unreadable(listed.root, unread))
+        check_counts(listed.without(unread))
+        bad = len(unread)
+    else:
+        arrays = cached(cache_home(), *read_images(listed, reading, progress))
+        found, bad = _splits(arrays, listed.root.resolve().name, flip=True), arrays["skipped_bad"]
+    if bad:
+        kind = "videos" if listed.videos else "images"
+        warnings.warn(f"{bad} {kind} in {listed.root} cannot be read and are left out", stacklevel=3)
+    return found
+
+
 def _splits(arrays: dict[str, Any], name: str, flip: bool) -> Splits:
     def data(split: str) -> ImageData:
         files = arrays.get(f"{split}_names")
@@ -193,7 +205,6 @@ def _splits(arrays: dict[str, Any], name: str, flip: bool) -> Splits:
             flip,
             named=name if files is None else "",
             files=None if files is None else np.array(files, dtype=object),
-            frames=arrays.get("frames", 1),
         )
 
     return Splits(data("train"), data("test"))
@@ -235,20 +246,8 @@ def _stored(name: str, root: Path, progress: Report | None) -> Splits:
         for line in complete.left_out(known):
             warnings.warn(f"{name}: {line} (`bilp data check {name}` lists them)", stacklevel=3)
 
-    def half(split: str) -> ImageData:
-        labels = torch.from_numpy(np.load(folder / f"{split}_labels.npy", allow_pickle=False))
-        names = np.load(folder / f"{split}_names.npy", mmap_mode="r", allow_pickle=False)
-        found = complete.kept(folder, split)
-        rows = None if found is None else torch.from_numpy(found)
-        images, classes = Stored(folder / f"{split}_images.npy", rows), tuple(known["classes"])
-        if rows is not None:
-            labels, names = labels[rows], names[found]
-        return ImageData(
-            images, labels, classes, about.mean, about.std, name, about.flip, named=name, files=names,
-            frames=about.frames,
-        )  # fmt: skip
-
-    return Splits(half("train"), half("test"))
+    facts: dict[str, Any] = {"mean": about.mean, "std": about.std, "name": name, "flip": about.flip, "named": name}
+    return Splits(*(half(folder, split, known, frames=about.frames, **facts) for split in complete.HALVES))
 
 
 def _torchvision(name: str, root: Path, download: bool) -> Splits:

@@ -16,7 +16,6 @@ from PIL import Image, ImageOps, TiffImagePlugin
 
 from ..errors import InputError
 from ..utils.progress import Report
-from .video import clip
 
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 DEPTHS = (8, 10, 12, 16)
@@ -26,8 +25,7 @@ MAX_SAMPLE = 281  # TIFF tag: the largest value that samples are meant to have
 
 @dataclass(frozen=True)
 class Picture:
-    """pixels : uint8 [H, W] or [H, W, 3]; of deep images float32 [H, W], in their own values; of clips uint8
-    [H, W, 3 T], frame by frame.
+    """pixels : uint8 [H, W] or [H, W, 3]; of deep images float32 [H, W], in their own values.
 
     top : largest value of a deep image, before any resizing; 0 of an ordinary one.
     declared : what the file says of its depth, in bits; 0 if nothing.
@@ -105,28 +103,13 @@ def _declared(path: Path, image: Image.Image) -> int:
     return 0
 
 
-def filmed(path: Path, size: int, frames: int) -> Picture | str:
-    """The clip of a video, its short side resized and its centre cropped; or why it cannot be read."""
-    found = clip(path, frames)
-    if isinstance(found, str):
-        return found
-    fitted = [np.asarray(ImageOps.fit(frame, (size, size), Image.Resampling.BICUBIC)) for frame in found]
-    return Picture(np.concatenate(fitted, 2), size=found[0].size)
-
-
-def decoded(
-    paths: Sequence[Path], size: int | None, progress: Report | None = None, frames: int = 1
-) -> tuple[list[Picture | str], int]:
-    """All images in order, each a picture or why it cannot be read, and the number of CPU threads that read them.
-
-    frames : of the clips, where the files are videos (more than 1).
-    """
-    read = partial(opened, size=size) if frames == 1 or size is None else partial(filmed, size=size, frames=frames)
+def decoded(paths: Sequence[Path], size: int | None, progress: Report | None = None) -> tuple[list[Picture | str], int]:
+    """All images in order, each a picture or why it cannot be read, and the number of CPU threads that read them."""
     threads = os.cpu_count() or 1
     found: list[Picture | str] = []
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.simplefilter("ignore")  # Pillow's name no file; what matters comes back as reason or remark
-        for done, one in enumerate(pool.map(read, paths), 1):
+        for done, one in enumerate(pool.map(partial(opened, size=size), paths), 1):
             found.append(one)
             if progress and (done % 500 == 0 or done == len(paths)):
                 progress(done, len(paths), "decoding images")

@@ -1,7 +1,8 @@
-"""A folder of images, decoded into arrays."""
+"""A folder of somebody's own: how it is read, what stands for its content; and images, decoded into arrays."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ from .video import USUAL, reader
 
 READER = 2  # raised when the same files would give other pixels
 SETTLED = 2_000_000_000  # nanoseconds after which a change would show in a file's times
+EVERY = 60.0  # seconds after which checksums are kept, though there are more to come
 SHOWN = 5  # unreadable files that a message names
 
 
@@ -67,20 +69,23 @@ class Reading:
         """Frames of a sample."""
         return (self.frames or USUAL) if found.videos else 1
 
+    @property
+    def side(self) -> int:
+        """Pixels of a clip, which `check` has seen to be given."""
+        assert self.size is not None
+        return self.size
+
 
 def folder_identity(root: Path, reading: Reading) -> str:
     """Stands for the content of a folder's files, their places, and how they are read: 64 hexadecimal digits."""
-    return _identity(reading.listed(root), reading)
+    return identity_of(reading.listed(root), reading)
 
 
-def read_folder(
-    root: Path, reading: Reading, need: Sequence[str] = (), progress: Report | None = None
-) -> tuple[str, Callable[[], dict[str, Any]]]:
-    """The identity of the folder and the function that decodes it.
+def examined(root: Path, reading: Reading, need: Sequence[str] = ()) -> Listing:
+    """What there is of a folder, before a file is opened.
 
     need : the halves that must be there, 'train', 'test' or both.
-    Raises InputError for a missing half, an empty class, a class in one half only; the function raises it for
-    unreadable images, unless they are to be skipped, and for mixed sizes when no size is given.
+    Raises InputError for a missing half, an empty class, a class in one half only or with one sample to train on.
     """
     found = reading.listed(root)
     reading.check(found)
@@ -88,30 +93,48 @@ def read_folder(
         if not getattr(found, half):
             remedy = "add test/<class>/*, or make one of training images: --test-share 0.2"
             raise InputError(f"{root} has no {half} half: {remedy if half == 'test' else 'add train/<class>/*'}")
-    if found.train and not reading.skip_bad:
-        _check_counts(found)
-    identity = _identity(found, reading)
+    if not reading.skip_bad:
+        check_counts(found)
+    return found
+
+
+def read_images(
+    found: Listing, reading: Reading, progress: Report | None = None
+) -> tuple[str, Callable[[], dict[str, Any]]]:
+    """The identity of a folder of images and the function that decodes it.
+
+    The function raises InputError for unreadable images, unless they are to be skipped, and for mixed sizes when no
+    size is given.
+    """
+    identity = identity_of(found, reading, progress)
 
     def decode() -> dict[str, Any]:
         made = _decode(found, reading, progress)
-        if _identity(found, reading) != identity:  # else it would be kept as what it no longer is
-            raise InputError(f"{root} was changed while it was read: run the command again")
+        if identity_of(found, reading) != identity:  # else it would be kept as what it no longer is
+            raise InputError(changed(found.root))
         return made
 
     return identity, decode
 
 
-def _check_counts(found: Listing) -> None:
+def changed(root: Path) -> str:
+    return f"{root} was changed while it was read: run the command again"
+
+
+def check_counts(found: Listing) -> None:
+    """Raise InputError for a class that has too few samples to train on."""
+    kind = "video" if found.videos else "image"
     for name, files in found.train.items():
         if len(files) < LEAST:
             raise InputError(
-                f"{found.root / 'train' / name} holds {'one image' if files else 'no image that can be read'}: a class "
-                f"needs at least {LEAST} to train on"
+                f"{found.root / 'train' / name} holds {f'one {kind}' if files else f'no {kind} that can be read'}: a "
+                f"class needs at least {LEAST} to train on"
             )
 
 
-def _identity(found: Listing, reading: Reading) -> str:
-    digests = _digests(found.root, found.files())
+def identity_of(found: Listing, reading: Reading, progress: Report | None = None) -> str:
+    """`folder_identity` of what was listed."""
+    digests = _digests(found.root, found.files(), progress)
     halves = {
         label: {name: [(file, digests[file]) for file in files] for name, files in half.items()}
         for label, half in (("train", found.train), ("test", found.test))
@@ -122,71 +145,85 @@ def _identity(found: Listing, reading: Reading) -> str:
     return hashlib.sha256(json.dumps([READER, settings, halves]).encode()).hexdigest()
 
 
-def _digests(root: Path, files: list[str]) -> dict[str, str]:
-    """SHA-256 of each file; computed again only where size, times or inode changed since the last time."""
-    known_path = cache_home() / "digests" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}.json"
+def _digests(root: Path, files: Sequence[str], progress: Report | None = None) -> dict[str, str]:
+    """SHA-256 of each file; computed again only where size, times or inode changed since the last time, and kept while
+    that goes on."""
+    kept = cache_home() / "digests" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}.json"
     try:
-        known = json.loads(known_path.read_text("utf-8", "surrogateescape"))
+        known = json.loads(kept.read_text("utf-8", "surrogateescape"))
     except (OSError, ValueError):
         known = {}
+    home = str(root)
 
-    def digest(file: str) -> tuple[str, list[Any]]:
+    def mark(file: str) -> list[int]:
+        about = os.stat(f"{home}/{file}")  # noqa: PTH116 (a Path for each of many files takes longer than the rest)
+        return [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
+
+    def digest(file: str) -> list[Any]:
         try:
-            about = (root / file).stat()
-            mark = [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
-            before = known.get(file)
-            if before and before[:-1] == mark:
-                return file, before
+            before = mark(file)
             with (root / file).open("rb") as opened:
-                return file, [*mark, hashlib.file_digest(opened, "sha256").hexdigest()]
+                return [*before, hashlib.file_digest(opened, "sha256").hexdigest()]
         except OSError as error:  # what it is, is said when it is decoded
-            return file, [0, 0, 0, 0, f"unreadable: {error.strerror}"]
+            return [0, 0, 0, 0, f"unreadable: {error.strerror}"]
 
     begin = time.time_ns()
+
+    def keep(rows: Mapping[str, list[Any]]) -> None:
+        # what was changed just now could be changed again without a sign of it: clocks of file systems are coarse
+        settled = {file: row for file, row in rows.items() if row[2] < begin - SETTLED}
+        if settled != known:
+            with atomic(kept) as path:
+                path.write_text(json.dumps(settled), "utf-8", "surrogateescape")
+
+    now: dict[str, list[Any]] = {}
+    for file in files:
+        with contextlib.suppress(OSError):
+            if (before := known.get(file)) and before[:-1] == mark(file):
+                now[file] = before
+    new, told = [file for file in files if file not in now], time.monotonic()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        now = dict(pool.map(digest, files))
-    # a file that was changed just now could be changed again without a sign of it: clocks of file systems are coarse
-    settled = {file: row for file, row in now.items() if row[2] < begin - SETTLED}
-    if settled != known:
-        with atomic(known_path) as path:
-            path.write_text(json.dumps(settled), "utf-8", "surrogateescape")
-    return {file: row[-1] for file, row in now.items()}
+        for done, (file, row) in enumerate(zip(new, pool.map(digest, new), strict=True), 1):
+            now[file] = row
+            if progress and done % 500 == 0:
+                progress(done, len(new), "reading files")
+            if time.monotonic() - told > EVERY:
+                keep({**known, **now})
+                told = time.monotonic()
+    keep(now)
+    return {file: now[file][-1] for file in files}
 
 
 def survey(
-    root: Path, reading: Reading, progress: Report | None = None
-) -> tuple[Listing, dict[str, Picture], dict[str, str]]:
-    """The listing of a folder, its pictures, and the reasons why others cannot be read, by file."""
-    found = reading.listed(root)
-    reading.check(found)
+    found: Listing, reading: Reading, progress: Report | None = None
+) -> tuple[dict[str, Picture], dict[str, str]]:
+    """The pictures of a folder, and the reasons why others cannot be read, by file."""
     files = found.files()
-    results, _ = decoded([root / file for file in files], reading.size, progress, reading.length(found))
+    results, _ = decoded([found.root / file for file in files], reading.size, progress)
     pictures = {file: one for file, one in zip(files, results, strict=True) if isinstance(one, Picture)}
     bad = {file: one for file, one in zip(files, results, strict=True) if isinstance(one, str)}
-    return found, pictures, bad
+    return pictures, bad
 
 
 def _decode(found: Listing, reading: Reading, progress: Report | None) -> dict[str, Any]:
-    files = found.files()
-    results, _ = decoded([found.root / file for file in files], reading.size, progress, reading.length(found))
-    pictures = {file: one for file, one in zip(files, results, strict=True) if isinstance(one, Picture)}
-    bad = {file: one for file, one in zip(files, results, strict=True) if isinstance(one, str)}
+    pictures, bad = survey(found, reading, progress)
     if bad and not reading.skip_bad:
         raise InputError(unreadable(found.root, bad))
     return assembled(found.without(bad), pictures, reading, bad)
 
 
 def unreadable(root: Path, bad: Mapping[str, str]) -> str:
-    """What to say of images that cannot be read."""
+    """What to say of images, or videos, that cannot be read."""
+    kind = "video" if Path(next(iter(bad))).suffix.lower() in VIDEOS else "image"
     if len(bad) == 1:
         ((file, why),) = bad.items()
-        kind = "a video" if Path(file).suffix.lower() in VIDEOS else "an image"
-        return f"{root / file} cannot be read as {kind} ({why}): repair or remove it, or leave it out (--skip-bad)"
+        a = "an" if kind == "image" else "a"
+        return f"{root / file} cannot be read as {a} {kind} ({why}): repair or remove it, or leave it out (--skip-bad)"
     lines = [f"  {file}: {why}" for file, why in list(bad.items())[:SHOWN]]
     if len(bad) > SHOWN:
         lines.append(f"  and {len(bad) - SHOWN} more: `bilp data check` lists all")
     return "\n".join(
-        [f"{len(bad)} images in {root} cannot be read: repair or remove them, or leave them out (--skip-bad)", *lines]
+        [f"{len(bad)} {kind}s in {root} cannot be read: repair or remove them, or leave them out (--skip-bad)", *lines]
     )
 
 
@@ -194,8 +231,7 @@ def assembled(
     found: Listing, pictures: Mapping[str, Picture], reading: Reading, bad: Mapping[str, str]
 ) -> dict[str, Any]:
     """Arrays of both halves, the names of their files, and what was decided."""
-    if found.train:
-        _check_counts(found)
+    check_counts(found)
     for label, half in (("train", found.train), ("test", found.test)):
         for name, files in half.items():
             if not files:
@@ -216,9 +252,7 @@ def assembled(
         made[f"{label}_images"] = stack
         made[f"{label}_labels"] = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
         made[f"{label}_names"] = names
-    frames, shown = reading.length(found), made["train_images"] if found.train else made["test_images"]
-    each = measured(shown.reshape(-1, channels // frames, height, width))
-    made |= {"frames": frames, "mean": each[0] * frames, "std": each[1] * frames}
+    made["mean"], made["std"] = measured(made["train_images"] if found.train else made["test_images"])
     return made
 
 

@@ -1,6 +1,7 @@
 """Labelled images on one device: what every part of the library works on."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple, Protocol, Self
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from ..errors import InputError
 from .stored import Stored
 
-CHUNK = 1000  # images at a time where all are looked at
+CHUNK, AT_ONCE = 1000, 1 << 26  # images, and their bytes, at a time where all are looked at
 SHOWN = 4  # frames of a clip that a picture has
 
 
@@ -178,26 +179,37 @@ class Splits(NamedTuple):
     test: ImageData
 
 
-def measured(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def pieces(values: Tensor | Stored) -> Iterator[Tensor]:
+    """All rows in their order, as many at a time as need not be feared."""
+    return iter(values.split(max(1, min(CHUNK, AT_ONCE // max(1, values.shape[1:].numel())))))
+
+
+def measured(images: np.ndarray | Stored, frames: int = 1) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, of pixels / 255, from exact histograms.
 
-    images : uint8 [N, C, H, W]. The deviation is that of the population; 1 where a channel has one value only, so that
-    it becomes 0 everywhere and is no infinity elsewhere.
+    images : uint8 [N, C, H, W]. frames : of clips, whose frames then have the same ones. The deviation is that of the
+    population; 1 where a channel has one value only, so that it becomes 0 everywhere and is no infinity elsewhere.
 
     >>> import numpy as np
     >>> from bilp_core.data import measured
     >>> measured(np.array([0, 255], dtype=np.uint8).reshape(2, 1, 1, 1))
     ((0.5,), (0.5,))
+    >>> measured(np.array([0, 255], dtype=np.uint8).reshape(1, 2, 1, 1), frames=2)
+    ((0.5, 0.5), (0.5, 0.5))
     """
-    values = np.arange(256) / 255
-    means, stds = [], []
-    for channel in range(images.shape[1]):
-        share = np.bincount(images[:, channel].ravel(), minlength=256) / images[:, channel].size
+    counts = np.zeros((images.shape[1], 256), np.int64)
+    for part in pieces(torch.from_numpy(images) if isinstance(images, np.ndarray) else images):
+        for channel, own in enumerate(counts):
+            own += np.bincount(part[:, channel].cpu().numpy().ravel(), minlength=256)
+    shares = counts.reshape(frames, -1, 256).sum(0)
+    shares = shares / shares.sum(1, keepdims=True)
+    values, means, stds = np.arange(256) / 255, [], []
+    for share in shares:
         mean = float(share @ values)
         means.append(mean)
         deviation = float(share @ (values - mean) ** 2) ** 0.5
         stds.append(deviation if deviation > 1e-6 else 1.0)
-    return tuple(means), tuple(stds)
+    return tuple(means) * frames, tuple(stds) * frames
 
 
 def fingerprint(data: ImageData) -> str:
@@ -231,5 +243,5 @@ def _digest(data: ImageData, beside: str) -> str:
 
 def feed(digest: "hashlib._Hash", values: Tensor | Stored) -> None:
     """Update a hash with all values, a part at a time."""
-    for part in values.split(CHUNK):
+    for part in pieces(values):
         digest.update(part.cpu().contiguous().numpy().data)

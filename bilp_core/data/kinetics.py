@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ..errors import InputError
-from .decoding import opened
-from .large import BLOCK, Half, Source
-from .listing import EXTENSIONS, VIDEOS, natural
-from .video import clip, reader
+from .clips import clips, is_image, shape_of
+from .large import Half, Source
+from .listing import VIDEOS
+from .video import reader
 
 FRAMES, SIDE = 8, 64
 HALVES = {"train": ("train",), "val": ("val", "validate", "validation")}  # names of their folders and lists
@@ -27,52 +26,6 @@ WHERE = (
     "and put them into train/ and val/ of a folder kinetics-400 there, with its lists train.csv and val.csv, or in "
     "folders of classes; clips of 8 JPEG frames will do. Decoded, 215,617 clips take 21.2 GB"
 )
-
-
-@dataclass(frozen=True)
-class Clips:
-    """A `Part`. home : a folder. names : of videos in it, or of folders of as many frames as a clip has."""
-
-    home: str
-    names: np.ndarray
-    rows: np.ndarray
-
-    def read(self, blocks: Sequence[int]) -> Iterator[tuple[int, np.ndarray, dict[str, str]]]:
-        for block in blocks:
-            names = self.names[block * BLOCK : (block + 1) * BLOCK].tolist()
-            pixels, bad = np.zeros((len(names), FRAMES * 3, SIDE, SIDE), np.uint8), dict[str, str]()
-            for name, place in zip(names, pixels, strict=True):
-                path = Path(self.home, name)
-                found = frames_of(path) if path.is_dir() else clip(path, FRAMES)
-                if isinstance(found, str):
-                    bad[name] = found
-                else:
-                    place[:] = np.concatenate([_squeezed(frame) for frame in found])
-            yield block, pixels, bad
-
-
-def frames_of(folder: Path) -> list[Image.Image] | str:
-    """The frames of a clip from a folder that has each as a file, in the order of their names (2 before 10); or why
-    there are none."""
-    try:
-        names = sorted((path.name for path in folder.iterdir() if _image(path.name)), key=natural)
-    except OSError as error:
-        return str(error.strerror)
-    if len(names) != FRAMES:
-        return f"{len(names)} frames, not {FRAMES}"
-    found = []
-    for name in names:
-        one = opened(folder / name, None)
-        if isinstance(one, str) or one.top:
-            return f"{name}: {one if isinstance(one, str) else 'more than 8 bits a sample'}"
-        found.append(Image.fromarray(one.pixels).convert("RGB"))
-    return found
-
-
-def _squeezed(frame: Image.Image) -> np.ndarray:
-    """uint8 [3, 64, 64], whatever its aspect."""
-    same = frame.size == (SIDE, SIDE)
-    return np.asarray(frame if same else frame.resize((SIDE, SIDE), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
 
 
 @dataclass
@@ -112,15 +65,14 @@ def source(root: Path, classes: int) -> Source:
     about: dict[str, Any] = {"from": "videos", "frames": FRAMES, "resized": "squeezed"}
     about |= {"missing": {"train": train.missing, "test": val.missing}}
     about |= {"unlisted": {"train": train.unlisted, "test": val.unlisted}}
-    shape = (FRAMES * 3, SIDE, SIDE)
-    return Source(tuple(order), shape, _parts(home, train, order), _parts(home, val, order), about, skips=True, few=FEW)
+    halves = _parts(home, train, order), _parts(home, val, order)
+    return Source(tuple(order), shape_of(FRAMES, SIDE), *halves, about, skips=True, few=FEW)
 
 
 def _parts(home: Path, half: _Half, order: Sequence[str]) -> Half:
     names = np.array([name for c in order for name in half.classes[c]], np.str_)
-    cut = np.split(np.arange(len(names)), range(BLOCK, len(names), BLOCK))
     labels = np.repeat(np.arange(len(order)), [len(half.classes[c]) for c in order])
-    return Half(labels, names, [Clips(str(home), names[rows], rows) for rows in cut])
+    return Half(labels, names, clips(home, names, FRAMES, SIDE, squeezed=True))
 
 
 def _half(home: Path, half: str) -> _Half:
@@ -153,7 +105,7 @@ def _media(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         videos = [name for name in files if _suffix(name) in VIDEOS and not name.startswith(".")]
         yield from (Path(place, name) for name in videos)
-        if not videos and any(map(_image, files)):
+        if not videos and any(map(is_image, files)):
             yield Path(place)
 
 
@@ -199,10 +151,6 @@ def _name(path: Path, number: int, row: Mapping[str, str]) -> str:
 def _stem(name: str) -> str:
     last = name.rpartition("/")[2]
     return last[: -len(_suffix(last))] if _suffix(last) in VIDEOS else last
-
-
-def _image(name: str) -> bool:
-    return _suffix(name) in EXTENSIONS and not name.startswith(".")
 
 
 def _suffix(name: str) -> str:

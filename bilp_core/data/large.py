@@ -64,7 +64,9 @@ class Source:
     """What is to be decoded. about : JSON values that stand for the source and how it is read.
 
     skips : whether files that cannot be read are left out; else they are an error. few : for so many no processes are
-    started.
+    started. elsewhere : how a user names another disk, for messages.
+    finish : called with the folder when every image is there, before it counts as a data set: what it returns goes into
+    about.json; it may raise InputError.
     """
 
     classes: tuple[str, ...]
@@ -74,6 +76,8 @@ class Source:
     about: Mapping[str, Any]
     skips: bool = False
     few: int = FEW
+    elsewhere: str = "--root or $BILP_DATA"
+    finish: Callable[[Path], Mapping[str, Any]] | None = None
 
 
 def decode(
@@ -110,6 +114,7 @@ def decode(
             "shapes": {f"{half}_images": [len(own.labels), *found.shape] for half, own in halves.items()},
             "source": dict(found.about),
             **({"skipped": skipped} if found.skips else {}),
+            **(found.finish(folder) if found.finish else {}),
         }
         with atomic(folder / "about.json") as path:
             path.write_text(json.dumps(about))
@@ -140,7 +145,7 @@ def _prepare(folder: Path, source: Source, halves: Mapping[str, Half]) -> None:
     if (free := shutil.disk_usage(folder).free) < size - held:
         raise InputError(
             f"decoding takes {(size - held) / 1e9:.3g} GB of disk in {folder}, where {free / 1e9:.3g} GB are free: "
-            "make room, or name another place with --root or $BILP_DATA"
+            f"make room, or name another place with {source.elsewhere}"
         )
     if begun:
         return
@@ -189,9 +194,12 @@ def _fill(folder: Path, source: Source, progress: Report | None, slots: int) -> 
 
 def _count(folder: Path, halves: Mapping[str, Half]) -> tuple[int, int]:
     """Images that are decoded, to a block, and all."""
-    done = sum((folder / f"{half}_done").read_bytes().count(1) for half in halves) * BLOCK
-    total = sum(len(own.labels) for own in halves.values())
-    return min(done, total), total
+    done = 0
+    for half, own in halves.items():
+        flags = np.frombuffer((folder / f"{half}_done").read_bytes(), np.uint8)
+        sizes = [min(BLOCK, len(part.rows) - first) for part in own.parts for first in range(0, len(part.rows), BLOCK)]
+        done += int(flags @ np.array(sizes, np.int64)) if sizes else 0
+    return done, sum(len(own.labels) for own in halves.values())
 
 
 def fill(folder: str, half: str, first: int, part: Part, skips: bool = False) -> dict[str, str]:

@@ -139,9 +139,7 @@ def _videos_alone(root: Path) -> bool:
     found = False
     for place, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        kinds = (
-            {Path(name).suffix.lower() for name in files if not name.startswith(".")} if place != str(root) else set()
-        )
+        kinds = {_suffix(name) for name in files if not name.startswith(".")} if place != str(root) else set()
         if kinds & {*EXTENSIONS}:
             return False
         found = found or bool(kinds & {*VIDEOS})
@@ -223,18 +221,19 @@ def _images(
     found: list[str] = []
     left: dict[str, list[str]] = {}
     subs: list[Path] = []
+    here = _relative(root, folder)
     for item in sorted(os.scandir(folder), key=lambda e: e.name):
-        here = Path(item.path)
+        name = f"{here}/{item.name}"
         if item.name.startswith((".", "__MACOSX")):
-            _note(left, "hidden or of another system", root, here)
+            left.setdefault("hidden or of another system", []).append(name)
         elif item.is_dir():
-            subs.append(here)
-        elif item.is_symlink() and not here.exists():
-            _note(left, "a broken link", root, here)
-        elif here.suffix.lower() not in kinds:
-            _note(left, "of another type", root, here)
+            subs.append(Path(item.path))
+        elif item.is_symlink() and not Path(item.path).exists():
+            left.setdefault("a broken link", []).append(name)
+        elif _suffix(item.name) not in kinds:
+            left.setdefault("of another type", []).append(name)
         elif item.is_file():
-            found.append(_relative(root, here))
+            found.append(name)
     for sub in subs:
         inner, inner_left = _images(root, sub, True, kinds)
         if recursive or (sub.name == "images" and not found):  # as Tiny ImageNet has them
@@ -273,6 +272,11 @@ def _same_classes(root: Path, train: dict[str, list[str]], test: dict[str, list[
 
 def _note(skipped: dict[str, list[str]], why: str, root: Path, path: Path) -> None:
     skipped.setdefault(why, []).append(_relative(root, path))
+
+
+def _suffix(name: str) -> str:
+    """With its dot; a name without one is none that is known."""
+    return "".join(name.rpartition(".")[1:]).lower()
 
 
 def _relative(root: Path, path: Path) -> str:

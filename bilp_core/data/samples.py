@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .images import CHUNK, ImageData, sample_print
+from .images import ImageData, pieces, sample_print
 
 SHOWN = 5  # class names that a message lists
 BELONGING = ("data", "samples", "shape", "classes", "fingerprint")
@@ -31,7 +31,7 @@ def sample_names(data: ImageData) -> np.ndarray:
 
 def sample_prints(data: ImageData) -> np.ndarray:
     """uint32 [N]: a checksum of each sample's pixels, which tells the ones that changed."""
-    parts = (part.cpu().numpy() for part in data.images.split(CHUNK))
+    parts = (part.cpu().numpy() for part in pieces(data.images))
     return np.array([zlib.crc32(image.tobytes()) for part in parts for image in part], dtype=np.uint32)
 
 

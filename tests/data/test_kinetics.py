@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from bilp_core.cli.main import main
-from bilp_core.data import DATASETS, check, complete, kinetics, large, load
+from bilp_core.data import DATASETS, check, clips, complete, large, load
 from bilp_core.data.stored import Stored
 from bilp_core.distillers import distill, make
 from bilp_core.errors import InputError
@@ -33,7 +33,7 @@ PLACES = [1, 3, 5, 7, 9, 11, 13, 15]  # of the frames of a video of 16 that are 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setitem(DATASETS, "kinetics-400", replace(DATASETS["kinetics-400"], classes=2))
-    for module in (large, kinetics):
+    for module in (large, clips):
         monkeypatch.setattr(module, "BLOCK", 2)
 
 
