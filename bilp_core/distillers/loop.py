@@ -212,6 +212,8 @@ def distill(
         meta["adaptive"] = {**asdict(adaptive), "dropped": run.batches.dropped / max(run.batches.seen, 1)}
     if represent:
         meta["represent"] = asdict(represent)
+    if early != EarlyStop():
+        meta["early"] = asdict(early)
     if done < method.iterations:
         meta["rounds"] = done
     if part:

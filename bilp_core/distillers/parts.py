@@ -16,7 +16,20 @@ from ..nets import networks as nets
 from ..synthetic.set import SyntheticSet
 from .method import Distiller
 
-ALIKE = ("method", "options", "ipc", "init", "network", "seed", "data", "named", "flip")  # of meta, in all parts
+ALIKE = (
+    "method",
+    "options",
+    "ipc",
+    "init",
+    "continues",
+    "network",
+    "seed",
+    "early",
+    "represent",
+    "data",
+    "named",
+    "flip",
+)  # of meta, in all parts
 
 
 @dataclass(frozen=True)
@@ -120,6 +133,7 @@ def joined(parts: Sequence[SyntheticSet]) -> SyntheticSet:
             raise InputError(f"part {number} of {about['of']} is {'missing' if not times else f'there {times} times'}")
     for made in parts:
         own = {**{name: made.meta.get(name) for name in ALIKE}, "classes": made.meta["part"]["classes"]}
+        own["adaptive"] = {name: value for name, value in made.meta.get("adaptive", {}).items() if name != "dropped"}
         own |= {"mean": made.mean, "std": made.std, "formation": made.formation, "parts": made.meta["part"]["of"]}
         own["whitening"] = made.whitening and made.whitening.identity
         if made is first:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bilp_core import InputError, SyntheticSet, distill, evaluate, load, make
-from bilp_core.distillers import METHODS, Part, joined, only
+from bilp_core.distillers import METHODS, EarlyStop, Part, joined, only
 from bilp_core.evaluation import Protocol
 from bilp_core.pruning import Adaptive, Representative
 
@@ -108,6 +108,16 @@ def test_parts_that_do_not_belong_together(train):
         joined([first, second, other])
     with pytest.raises(InputError, match="its mean is"):
         joined([first, second, replace(third, mean=(0.1,))])
+    sooner = distill(
+        replace(method, iterations=2), train, ipc=1, network=NETWORK, part=Part(3, 3), early=EarlyStop(rounds=1)
+    )
+    late = [*parts_of(replace(method, iterations=2), train, 3, ipc=1)[:2], sooner]
+    with pytest.raises(InputError, match="its early is .*'rounds': 1.*, not None"):
+        joined(late)
+    dc = make("dc", iterations=1, outer=1)
+    pruned = distill(dc, train, ipc=1, network=NETWORK, part=Part(2, 2), adaptive=Adaptive(0.1))
+    with pytest.raises(InputError, match=r"its adaptive is .*'rate': 0.1.*, not \{\}"):
+        joined([parts_of(dc, train, 2, ipc=1)[0], pruned])
     with pytest.raises(InputError, match="no part of another"):
         joined([distill(method, train, ipc=1, network=NETWORK)])
     with pytest.raises(InputError, match="no parts"):
