@@ -108,6 +108,20 @@ def test_no_augmentation_of_clips_by_itself(clips):
         evaluate(made, clips, network=NET, protocol=protocol("dm", clips, augment="color"))
 
 
+def test_a_network_of_other_frames_is_refused(clips):
+    """Three frames of two colours would run as well as two of three."""
+    made = initial(clips, 1, "real", torch.Generator().manual_seed(0))
+    other = NET.replace("frames=2", "frames=3")
+    message = "network .*frames=3' sees 3 frames, and the data have 2: convnet-gru:depth=1,width=4,frames=2"
+    for use in (
+        lambda: distill(make("dm", iterations=1), clips, 1, network=other),
+        lambda: evaluate(made, clips, network=other, protocol=protocol("dm", clips, epochs=1)),
+        lambda: score(clips, "loss", trials=1, epochs=1, network=other),
+    ):
+        with pytest.raises(InputError, match=message):
+            use()
+
+
 def test_networks_of_clips_by_themselves(clips):
     assert PROBES["kinetics-400"].network == default_network((24, 64, 64), 8) == "convnet-gru"
     assert probe_for(clips).network == "convnet-gru:depth=2,width=32,frames=2"

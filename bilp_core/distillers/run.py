@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..nets import augment
 from ..nets.compiling import compiled
 from ..nets.memory import split
-from ..nets.networks import initialise, network
+from ..nets.networks import check_frames, initialise, network
 from ..pruning.adaptive import Adaptive
 from ..pruning.representative import Representative
 from ..synthetic.set import SyntheticSet, middle_grey
@@ -72,6 +72,7 @@ class Run:
         self.classes = torch.arange(data.num_classes, device=data.device)
         # augmentation is drawn on the host, so that a GPU need not wait
         self.host = rng if rng.device.type == "cpu" else torch.Generator().manual_seed(rng.initial_seed())
+        check_frames(spec, data.frames)
         self.spec, self.net = spec, network(spec, data.shape, data.num_classes).to(data.device)
         self.batchnorms = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm2d)]
         self.batches = ClassBatches(data, method.batch, rng, adaptive, represent, self.features)

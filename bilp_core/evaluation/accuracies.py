@@ -10,7 +10,7 @@ from ..data import whitening
 from ..data.images import ImageData
 from ..errors import InputError
 from ..nets.ensemble import Ensemble, Epochs, Samples, TensorSamples
-from ..nets.networks import default_network, evaluation_spec
+from ..nets.networks import check_frames, default_network, evaluation_spec
 from ..nets.training import fit, measure
 from ..nets.views import Viewed, views_of
 from ..synthetic.set import SyntheticSet
@@ -197,6 +197,7 @@ def trained_on(
         raise InputError("repeats = 0: must be at least 1")
     if not len(test_data):
         raise InputError(f"{test_data.name} has no test images")
+    check_frames(network, test_data.frames)
     if test_data.frames > 1 and (protocol.augment != "none" or protocol.cutmix):
         raise InputError(
             f"augment = {protocol.augment!r}, cutmix = {protocol.cutmix:g} of the evaluation: must be 'none' and 0, "

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..data.images import ImageData
 from ..errors import InputError
+from ..nets.networks import check_frames
 from ..utils.options import merged
 from . import coresets, early_loss, el2n, forgetting, grand, loss, margin, monte_carlo, uniform
 from .base import Indicator
@@ -61,4 +62,6 @@ def resolve(name: str, data: ImageData | str, options: Mapping[str, Any]) -> dic
         if value not in indicator.choices.get(key, (value,)):
             allowed = ", ".join(indicator.choices[key])
             raise InputError(f"option {key} = {value!r} of indicator {name!r}: must be one of {allowed}")
+    if "network" in settings and not isinstance(data, str):
+        check_frames(settings["network"], data.frames)
     return settings

@@ -4,6 +4,7 @@ from .ensemble import Ensemble, Samples, TensorSamples
 from .layers import Network
 from .networks import (
     NETWORKS,
+    check_frames,
     default_network,
     doubts,
     evaluation_spec,
@@ -26,6 +27,7 @@ __all__ = [
     "Recipe",
     "Samples",
     "TensorSamples",
+    "check_frames",
     "default_network",
     "doubts",
     "evaluation_spec",

@@ -237,6 +237,25 @@ def doubts(spec: str, shape: Shape) -> str:
     )
 
 
+def check_frames(spec: str, frames: int) -> None:
+    """Raise InputError for a network that takes clips apart into other frames than they have: it may run all the same,
+    and take two frames for one of six colours.
+
+    >>> from bilp_core.nets import check_frames
+    >>> check_frames("convnet-gru", 8)
+    >>> check_frames("convnet-gru", 16)
+    Traceback (most recent call last):
+    bilp_core.errors.InputError: network 'convnet-gru' sees 8 frames, and the data have 16: convnet-gru:frames=16
+    """
+    name, options = parse(spec)
+    if "frames" not in OPTIONS.get(name, {}) or options.get("frames", 8) == frames:
+        return
+    right = ",".join(f"{key}={value}" for key, value in {**options, "frames": frames}.items())
+    raise InputError(
+        f"network {spec!r} sees {options.get('frames', 8)} frames, and the data have {frames}: {name}:{right}"
+    )
+
+
 def evaluation_spec(spec: str) -> str:
     """The network that evaluates what `spec` distilled: batch norm, which a few synthetic images cannot feed,
     gives way to the instance-norm version (alexnet, which has none, and frepo-convnet to no norm; resnet18-bn-ap to

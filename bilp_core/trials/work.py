@@ -25,7 +25,7 @@ from ..errors import InputError
 from ..evaluation.accuracies import evaluate
 from ..evaluation.protocols import protocol
 from ..indicators import resolve, score, scored
-from ..nets.networks import evaluation_spec, network
+from ..nets.networks import check_frames, evaluation_spec, network
 from ..pruning.adaptive import Adaptive
 from ..pruning.classwise import keep, removed, stratum
 from ..synthetic.set import SyntheticSet
@@ -51,6 +51,8 @@ def check(trials: Sequence[Trial]) -> None:
             needed = method.needs(trial.ipc, trial.init)
             judge = trial.evaluate_on or evaluation_spec(trial.network)
             nets = {s: network(s, splits.train.shape, splits.train.num_classes) for s in (trial.network, judge)}
+            for spec in nets:
+                check_frames(spec, splits.train.frames)
             method.check(nets[trial.network])
             _check_shortened(trial, method.resolved(splits.train, trial.ipc), splits.train)
             if adaptive_of(trial):
