@@ -60,7 +60,7 @@ check: $(STAMP)  ## formatting, lint, types, links, and that lock and environmen
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/test_project.py tests/book/test_html.py
 
-bench: $(STAMP)  ## the speed measurements (ARGS="--reference DIR" to compare with the reference code)
+bench: $(STAMP)  ## the speed measurements (ARGS="--reference DIR": beside the reference; "--large DIR": bars of large data)
 	$(BIN)/python tests/bench/bench.py $(ARGS)
 
 gpu: $(STAMP)  ## pack what a machine with a GPU needs for half an hour of checks and trials: ARGS="--data FILE"

@@ -7,6 +7,7 @@ Two kinds of data frame go around here.
   comparison (published, ours at paper scale, this build) have one form.
 """
 
+from .bars import BARS, with_bars
 from .comparable import max_pruning_ratio
 from .figures import by_stratum, curves, legend, percentiles, show, style, versions
 from .images import image_grid
@@ -30,6 +31,7 @@ from .values import VERSIONS, differences, mark_comparable, max_ratios, measured
 
 __all__ = [
     "ABSENT",
+    "BARS",
     "MARK",
     "MEASUREMENTS",
     "NOT_RUN",
@@ -66,4 +68,5 @@ __all__ = [
     "three_columns",
     "version",
     "versions",
+    "with_bars",
 ]

@@ -18,6 +18,9 @@ a network trains on a fifth of the images, too;
 The rows `select-*` set coreset selection, from features and logits to the order of the samples, beside CORDS, which
 is asked for 30 % of the samples of the same linear layer. CRAIG and GLISTER here order all of them.
 
+--large DIR, alone: what large data take on a disk with room, and whether that keeps to its bars (`large.py`); status 1
+where it does not.
+
 --reference : a checkout of VICO-UoE/DatasetCondensation; without it only our own times are measured.
 --idc, --mtt : the same for one inner loop of IDC and ten student's steps of MTT, checkouts of
               snu-mllab/Efficient-Dataset-Condensation and of GeorgeCazenavette/mtt-distillation.
@@ -198,8 +201,14 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="CSV file to add rows to")
     parser.add_argument("--history", type=Path, default=ROOT / "book/measurements/bench.csv")
+    parser.add_argument(
+        "--large", type=Path, metavar="DIR", help="folder on a disk with 5 GB of room: the bars of large data"
+    )
     parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.large:  # in a process without torch, whose memory counts
+        command = [sys.executable, str(Path(__file__).with_name("large.py")), "all", str(args.large)]
+        raise SystemExit(subprocess.run([*command, *(["--out", str(args.out)] if args.out else [])]).returncode)
     if args.clock == "cpu" and args.device != "cpu":
         parser.error("--clock cpu measures a CPU: give --device cpu")
     if args.clock == "events" and args.device != "cuda":

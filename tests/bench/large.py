@@ -1,7 +1,9 @@
 r"""What large data take: decoding 64x64 JPEGs, and using a map as large as ImageNet's. Linux only.
 
-    .venv/bin/python tests/bench/large.py decode /big/disk --count 200000 --out book/measurements/large.csv
-    .venv/bin/python tests/bench/large.py use    /big/disk --out book/measurements/large.csv
+    make bench ARGS="--large /big/disk --out book/measurements/large.csv"
+
+is `tests/bench/large.py all /big/disk`, which does `decode` and `use`, says of each row whether it keeps to its bar
+(`report.BARS`), and ends with status 1 where one does not. The bars are of the numbers of images taken by default.
 
 `decode` draws JPEGs as Tiny ImageNet has them (64x64, quality 75, in folders of classes) and decodes them with one
 process a core. `use` makes a map of 1,281,167 x 3 x 64 x 64, of which only every 50th image is written (the rest is a
@@ -109,23 +111,23 @@ def decode(place: Path, count: int) -> list[dict]:
     return [row("decode", len(files), seconds, peak.most, about)]
 
 
-def made(folder: Path) -> None:
+def made(folder: Path, images: int) -> None:
     """A map of ImageNet's size, as `large` writes it, mostly holes."""
     from bilp_core.data import large
 
-    if large.opened(folder):
+    if (found := large.opened(folder)) and found["shapes"]["train_images"][0] == images:
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     rng, empty = np.random.default_rng(0), zlib.crc32(bytes(int(np.prod(SHAPE))))
     shapes = {}
-    for half, count in (("train", COUNT), ("test", 50_000)):
-        images = np.lib.format.open_memmap(folder / f"{half}_images.npy", "w+", np.uint8, (count, *SHAPE))
+    for half, count in (("train", images), ("test", min(images, 50_000))):
+        pixels = np.lib.format.open_memmap(folder / f"{half}_images.npy", "w+", np.uint8, (count, *SHAPE))
         prints = np.full(count, empty, np.uint32)
         for index in range(0, count, WRITTEN):
-            images[index] = rng.integers(0, 256, SHAPE, dtype=np.uint8)
-            prints[index] = zlib.crc32(images[index].tobytes())
-        del images
+            pixels[index] = rng.integers(0, 256, SHAPE, dtype=np.uint8)
+            prints[index] = zlib.crc32(pixels[index].tobytes())
+        del pixels
         np.save(folder / f"{half}_prints.npy", prints)
         np.save(folder / f"{half}_labels.npy", np.arange(count) * CLASSES // count)
         np.save(folder / f"{half}_names.npy", np.array([f"made/{index}" for index in range(count)]))
@@ -134,11 +136,11 @@ def made(folder: Path) -> None:
     (folder / "about.json").write_text(json.dumps(about))
 
 
-def use(place: Path, steps: list[str]) -> list[dict]:
+def use(place: Path, steps: list[str], images: int) -> list[dict]:
     from bilp_core.data.cache import place as place_of
 
     folder = place_of(place / ".bilp-cache", "imagenet-64")
-    made(folder)
+    made(folder, images)
     rows = []
     for step in steps:
         start = time.perf_counter()
@@ -146,7 +148,7 @@ def use(place: Path, steps: list[str]) -> list[dict]:
         with Peak() as peak:
             said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         seconds, about = said.splitlines()[-1].split(" ", 1)
-        rows.append(row(step, COUNT, float(seconds), peak.most, about))
+        rows.append(row(step, images, float(seconds), peak.most, about))
         print(rows[-1], f"{time.perf_counter() - start:.0f} s with start", flush=True)
     return rows
 
@@ -190,24 +192,42 @@ def row(what: str, images: int, seconds: float, peak: float, about: str) -> dict
     return dict(zip(FIELDS, values, strict=True)) | {name: provenance[name] for name in PROVENANCE}
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["decode", "use", "job"])
+    parser.add_argument("what", choices=["all", "decode", "use", "job"])
     parser.add_argument("place", type=Path, help="a folder on a disk with room: 2.5 GB and the JPEGs, or 0.4 GB")
     parser.add_argument("--count", type=int, default=200_000, help="JPEGs to draw")
+    parser.add_argument("--images", type=int, default=COUNT, help="of the map that is used")
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS, help="of `use`, in this order (all)")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="CSV file, to which rows are added")
     args = parser.parse_args()
     if args.what == "job":
-        return job(args.place, args.job)
-    rows = decode(args.place, args.count) if args.what == "decode" else use(args.place, args.steps)
+        job(args.place, args.job)
+        return 0
+    rows = [] if args.what == "use" else decode(args.place, args.count)
+    rows += [] if args.what == "decode" else use(args.place, args.steps, args.images)
     print(*rows, sep="\n")
     if args.out:
-        before = list(csv.DictReader(args.out.open())) if args.out.exists() else []
+        before = list(csv.DictReader(args.out.read_text().splitlines())) if args.out.exists() else []
         write(args.out, [*(old for old in before if old["what"] not in {new["what"] for new in rows}), *rows])
-    return None
+    return kept(rows)
+
+
+def kept(rows: list[dict]) -> int:
+    """Says of each row with a bar whether it holds: 1 where one does not, else 0."""
+    import pandas as pd  # once all is measured: the memory of this process counts
+
+    from bilp_core import report
+
+    found = report.with_bars(pd.DataFrame(rows))
+    for row in found[found["bar"] != ""].to_dict("records"):
+        word = "holds" if row["holds"] == "yes" else "DOES NOT HOLD"
+        print(
+            f"{row['what']} of {row['images']:,} images, {row['bar']}: {word} ({row['seconds']} s, {row['peak_mb']} MB)"
+        )
+    return int("no" in set(found["holds"]))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
