@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bilp_core.data import ImageData, fingerprint, strips
-from bilp_core.distillers import METHODS, distill, make
+from bilp_core.distillers import METHODS, check_augment, distill, make
 from bilp_core.errors import InputError
 from bilp_core.evaluation import card, evaluate, judge_of, protocol
 from bilp_core.evaluation.protocols import METHODS as JUDGED
@@ -98,6 +98,15 @@ def test_an_augmentation_that_is_asked_for_is_refused(name, options, clips):
 
 
 def test_no_augmentation_of_clips_by_itself(clips):
+    for name in ("dm", "mtt"):  # what is told and kept says so
+        assert make(name).augment
+        assert make(name).resolved(clips, 1).augment is False
+        assert make(name).resolved(replace(clips, frames=1), 1).augment is True
+    made = distill(make("dm", iterations=1), clips, 1, network=NET)
+    assert made.meta["options"]["augment"] is False
+    check_augment(make("dm"), {"iterations": 1}, clips)
+    with pytest.raises(InputError, match="dm: augment = true: must be false on clips"):
+        check_augment(make("dm"), {"augment": True}, clips)
     assert make("dm").strategy(clips) == make("mtt").strategy(clips) == "none"
     for kind in set(JUDGED) - {"sre2l"}:
         judged = protocol(kind, clips, NET)

@@ -103,7 +103,13 @@ def test_the_command(folder, tmp_path, monkeypatch, capsys):
     assert "verdict: it can be used" in said
     short = ["--size", "16", "--frames", "4"]
     given = ["--method", "dm", "--ipc", "1", "--set", "iterations=1", "--out", "s.safetensors"]
-    assert main(["distill", str(folder), *short, "--network", "convnet-gru:depth=1,width=4,frames=4", *given]) == 0
+    command = ["distill", str(folder), *short, "--network", "convnet-gru:depth=1,width=4,frames=4", *given]
+    assert main([*command, "--set", "augment=true"]) == 2
+    assert "dm: augment = true: must be false on clips, of which none is defined" in capsys.readouterr().err
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert "dm of moves: 80 clips of 4 frames, which are not augmented, 2 classes, 12x16x16;" in said
+    assert "augment=False" in said
     with Image.open("s.png") as picture:
         assert picture.width % (4 * 16 + 2) == 0  # one clip a row, its four frames side by side, magnified
     card = (tmp_path / "s.md").read_text()

@@ -146,6 +146,7 @@ def distill(args: argparse.Namespace) -> None:
     early = distillers.EarlyStop(args.stop, args.plateau) if args.stop or args.plateau else None
     train = load(args, need="train").train
     method = distillers.make(args.method, **{**distillers.suited(args.method, train), **options})
+    distillers.check_augment(method, options, train)
     spec = args.network or method.network(train)
     if adaptive:
         distillers.check_adaptive(method, network(spec, train.shape, train.num_classes), adaptive)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def settings(what: str, data: ImageData, chosen: Mapping[str, Any]) -> None:
     """One line on stderr: the data as they were read, and every setting as it was filled in for them."""
     c, h, w = data.shape
-    kind = f"{data.name}: {len(data)} images, {data.num_classes} classes, {c}x{h}x{w}"
+    of = "images" if data.frames == 1 else f"clips of {data.frames} frames, which are not augmented"
+    kind = f"{data.name}: {len(data)} {of}, {data.num_classes} classes, {c}x{h}x{w}"
     words = " ".join(f"{key}={value}" for key, value in chosen.items())
     print(f"{what} of {kind}; {words}", file=sys.stderr, flush=True)
 

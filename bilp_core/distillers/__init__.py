@@ -4,7 +4,7 @@ from ..errors import Diverged
 from .batches import ClassBatches
 from .loop import distill, seen
 from .matching import Matching, Separable, check_adaptive, check_represent
-from .method import Distiller
+from .method import Distiller, check_augment
 from .parts import Part, joined, only
 from .registry import METHODS, make, options_of, suited
 from .run import Run
@@ -22,6 +22,7 @@ __all__ = [
     "Run",
     "Separable",
     "check_adaptive",
+    "check_augment",
     "check_represent",
     "distill",
     "joined",

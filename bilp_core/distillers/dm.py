@@ -24,7 +24,8 @@ def summed_features(net: nn.Module, images: Tensor, weights: Tensor | None = Non
 class DM(Matching):
     """Match the mean features of synthetic and real images, class by class, under random untrained networks.
 
-    augment : under the augmentation of DSA, one draw for the real and the synthetic images of a class; clips are not.
+    augment : under the augmentation of DSA, one draw for the real and the synthetic images of a class. False on clips,
+              see `check_augment`.
     Raises InputError for a value out of range.
     Source: Zhao & Bilen, Dataset Condensation with Distribution Matching, WACV 2023.
 

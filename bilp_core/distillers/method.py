@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import Generator, Tensor, nn
 
@@ -143,8 +143,8 @@ class Distiller(ABC):
     # Settings: what depends on the data, and what cannot work.
 
     def resolved(self, data: ImageData, ipc: int) -> Distiller:  # noqa: ARG002
-        """The same method with every setting that depends on the data filled in."""
-        return self
+        """The same method with every setting that depends on the data filled in: clips are not augmented."""
+        return for_clips(self, data)
 
     def strategy(self, data: ImageData) -> str:  # noqa: ARG002
         """The augmentation under which it matches."""
@@ -223,9 +223,29 @@ class Distiller(ABC):
         return replace(made, meta={**meta, "budget": made.budget}) if decoder else made
 
 
+M = TypeVar("M", bound=Distiller)
+
+
+def for_clips(method: M, data: ImageData) -> M:
+    """The same method; on clips without the augmentation that it has by itself."""
+    if data.frames > 1 and getattr(type(method), "augment", False) is True:
+        return replace(method, augment=False)  # type: ignore[call-arg]
+    check_augment(method, ("augment",), data)
+    return method
+
+
+def check_augment(method: Any, given: Container[str], data: ImageData) -> None:
+    """Raise InputError where `augment` is among the options that were given, and is true, on clips.
+
+    Of clips no augmentation is defined: the paper uses none on Kinetics-400 (supplement Sec. 6.6), and DSA's contrast
+    goes by the mean of an image, of which a clip has several. Where `augment` is true by default it is false there.
+    """
+    if "augment" in given and data.frames > 1 and getattr(method, "augment", False) is True:
+        raise InputError(f"{method.name}: augment = true: must be false on clips, of which none is defined")
+
+
 def siamese_strategy(method: Any, data: ImageData) -> str:
-    """DSA's augmentation, if `method.augment`. Of clips none is defined: InputError where a method that has none by
-    itself is asked for it.
+    """DSA's augmentation, if `method.augment`; none of clips, see `check_augment`.
 
     >>> from bilp_core import load, make
     >>> from bilp_core.distillers.method import siamese_strategy
@@ -233,8 +253,4 @@ def siamese_strategy(method: Any, data: ImageData) -> str:
     >>> siamese_strategy(make("dm"), train), siamese_strategy(make("dm", augment=False), train)
     ('color_crop_cutout_scale_rotate', 'none')
     """
-    if method.augment and data.frames > 1:
-        if not type(method).augment:
-            raise InputError(f"{method.name}: augment = true: must be false on clips, of which none is defined")
-        return "none"
-    return dsa_strategy(data.flip) if method.augment else "none"
+    return dsa_strategy(data.flip) if for_clips(method, data).augment else "none"

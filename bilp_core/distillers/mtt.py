@@ -18,7 +18,7 @@ class MTT(Trajectory):
     step_lr : SGD on the step size, which starts at `start_lr` and is learned with the images.
     experts, epochs, expert_* : networks trained on the real data first, and for how long; see
              `bilp_core.distillers.experts`.
-    augment : whether students and experts see augmented images (DSA); clips are not.
+    augment : whether students and experts see augmented images (DSA). False on clips, see `check_augment`.
     checkpoint : keep only the student's parameters of each step and compute the rest anew on the way back: about a
                  quarter more time, and the memory of one step instead of all.
     0 and 'auto' stand for the authors' choice for the data set and the IPC (see `setting`).

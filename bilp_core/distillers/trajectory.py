@@ -18,7 +18,7 @@ from ..errors import Diverged, InputError
 from ..nets.networks import network
 from ..utils.progress import Report
 from .experts import Buffer, Training, build, key
-from .method import Distiller, Kept, Stage, siamese_strategy
+from .method import Distiller, Kept, Stage, for_clips, siamese_strategy
 from .mtt_settings import MTT, Tables, setting
 from .run import Run
 from .unrolling import (
@@ -54,7 +54,7 @@ class Trajectory(Distiller):
     step_lr : SGD on the step size, which starts at `start_lr` and is learned with the images.
     experts, epochs, expert_* : networks trained on the real data first, and for how long; see
              `bilp_core.distillers.experts`.
-    augment : whether students and experts see augmented images (DSA); clips are not.
+    augment : whether students and experts see augmented images (DSA). False on clips, see `check_augment`.
     0 and 'auto' stand for the authors' choice for the data set and the IPC.
     A method is its `tables` of settings, its `way` to a gradient, and a `step` made of `stretch`, `student`, `follow`.
     The loss is no sum over real samples: adaptive pruning is refused.
@@ -89,7 +89,7 @@ class Trajectory(Distiller):
     def resolved(self, data: ImageData, ipc: int) -> Self:
         own = setting(self.tables, data, ipc)
         chosen = {f: getattr(own, f) for f in self.auto if getattr(self, f) in (0, "auto")}
-        made = replace(self, **chosen)
+        made = replace(for_clips(self, data), **chosen)
         last = made.starts - 1 + made.span
         if last > made.epochs:
             raise InputError(

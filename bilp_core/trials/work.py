@@ -46,6 +46,7 @@ def check(trials: Sequence[Trial]) -> None:
         try:
             method = distillers.make(trial.method, **trial.options)
             splits = _data(trial)
+            distillers.check_augment(method, trial.options, splits.train)
             indicators.resolve(trial.criterion, splits.train, trial.score)
             whitening.check(method.resolved(splits.train, trial.ipc).zca, splits.train.shape)
             needed = method.needs(trial.ipc, trial.init)
