@@ -239,6 +239,11 @@ def check_augment(method: Any, given: Container[str], data: ImageData) -> None:
 
     Of clips no augmentation is defined: the paper uses none on Kinetics-400 (supplement Sec. 6.6), and DSA's contrast
     goes by the mean of an image, of which a clip has several. Where `augment` is true by default it is false there.
+
+    >>> from bilp_core import load, make
+    >>> from bilp_core.distillers import check_augment
+    >>> train, _ = load("digits")
+    >>> check_augment(make("dm"), {"augment": True}, train)  # images
     """
     if "augment" in given and data.frames > 1 and getattr(method, "augment", False) is True:
         raise InputError(f"{method.name}: augment = true: must be false on clips, of which none is defined")
