@@ -178,12 +178,12 @@ def frontier(mean: pd.DataFrame) -> Figure:
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     looks = dict(zip(mean["variant"].unique(), zip("osD^vP*X", sns.color_palette(), strict=False), strict=False))
-    for axis, ((ipc, method), points) in zip(axes.flat, panels, strict=False):
+    for axis, (_, points) in zip(axes.flat, panels, strict=False):
         for point in points.itertuples():
             marker, colour = looks[point.variant]
             axis.plot(point.time, point.overlap, marker, color=colour, label=point.variant)
         axis.axhline(0.9, color="0.7", linewidth=1, zorder=0)
-        axis.set_title(f"{method.upper()}, IPC {ipc}", fontsize="medium")
+        axis.set_title("{}, IPC {}".format(points["method"].iloc[0].upper(), points["ipc"].iloc[0]), fontsize="medium")
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:g}")
     figure.supxlabel("time of a decision, over that of the exact effects", fontsize="medium")
