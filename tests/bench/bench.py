@@ -9,8 +9,8 @@ says where the last row of the same name in --history differs by more than a ten
 to --out as they are measured; nothing that is there goes.
 
 The rows `adaptive-*` set as many loops as a decision of adaptive pruning serves (Table 12's settings for CIFAR-10: 10
-at IPC 1, 5 at 10 and 50) beside the same without, by all synthetic images and by a few; of two classes of the ten and so
-a fifth of the work: a network trains on a fifth of the images, too;
+at IPC 1, 5 at 10 and 50) beside the same without, by all synthetic images and by a few. They have two classes of the
+ten, and so a fifth of the work: a network trains on a fifth of the images, too;
 `ite-*` the sketched ITE of a batch beside the definition, which recomputes the loss without each sample;
 `loss-5-trials` the loss indicator (5 trials of 3 epochs, 2,000 images) beside five plain trainings with a DataLoader;
 `mixed-loss` the loss indicator (2 trials of 3 epochs, 5,120 images) with BILP_SPEED=mixed beside the same with auto.
