@@ -11,10 +11,12 @@ import types
 from importlib.machinery import FileFinder, SourceFileLoader
 from pathlib import Path
 
+import numpy as np
 import torch
 from ours import CLASSES, PER_CLASS, SHAPE, Expert, Side, cifar_shaped
 from torch import nn
 
+np.int = int  # an old name, which the code of IDC uses
 UNUSED = ("kornia", "efficientnet_pytorch", "scipy.ndimage.interpolation")
 
 
