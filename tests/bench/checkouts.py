@@ -16,7 +16,7 @@ import torch
 from ours import CLASSES, PER_CLASS, SHAPE, Expert, Side, cifar_shaped
 from torch import nn
 
-np.int = int  # an old name, which the code of IDC uses
+vars(np)["int"] = int  # an old name, which the code of IDC uses
 UNUSED = ("kornia", "efficientnet_pytorch", "scipy.ndimage.interpolation")
 
 
