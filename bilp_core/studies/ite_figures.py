@@ -33,14 +33,8 @@ def rank_scatter(effects: pd.DataFrame, variant: str, against: str = "exact") ->
     style()
     found = ite_variants.errors(effects, against)
     batches = list(effects.groupby("class", sort=False))
-    across = min(5, len(batches))
-    down = -(-len(batches) // across)
-    figure, axes = plt.subplots(
-        down, across, figsize=(7.2, 1.6 * down + 0.5), squeeze=False, sharex=True, sharey=True
-    )  # fmt: skip
-    for axis in axes.flat[len(batches) :]:
-        axis.set_visible(False)
-    for axis, (label, batch) in zip(axes.flat, batches, strict=False):
+    figure, axes = _panels(len(batches), 5, 7.2, 1.6, 0.5)
+    for axis, (label, batch) in zip(axes, batches, strict=True):
         exact, other = (batch[batch["variant"] == name]["effect"].rank().to_numpy() for name in (against, variant))
         axis.plot([1, len(exact)], [1, len(exact)], color="0.6", linewidth=1, zorder=0)
         axis.scatter(exact, other, s=4)
@@ -170,23 +164,30 @@ def frontier(mean: pd.DataFrame) -> Figure:
     """
     style()
     panels = list(mean.groupby(["ipc", "method"]))
-    across = min(4, len(panels))
-    down = -(-len(panels) // across)
-    figure, axes = plt.subplots(
-        down, across, figsize=(min(7.2, 1.4 + 2.4 * across), 2.0 * down + 0.7), squeeze=False, sharex=True, sharey=True
-    )  # fmt: skip
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
+    figure, axes = _panels(len(panels), 4, min(7.2, 1.4 + 2.4 * len(panels)), 2.0, 0.7)
     looks = dict(zip(mean["variant"].unique(), zip("osD^vP*X", sns.color_palette(), strict=False), strict=False))
-    for axis, (_, points) in zip(axes.flat, panels, strict=False):
+    for axis, ((ipc, method), points) in zip(axes, panels, strict=True):
         for point in points.itertuples():
             marker, colour = looks[point.variant]
             axis.plot(point.time, point.overlap, marker, color=colour, label=point.variant)
         axis.axhline(0.9, color="0.7", linewidth=1, zorder=0)
-        axis.set_title("{}, IPC {}".format(points["method"].iloc[0].upper(), points["ipc"].iloc[0]), fontsize="medium")
+        axis.set_title(f"{str(method).upper()}, IPC {ipc}", fontsize="medium")
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:g}")
     figure.supxlabel("time of a decision, over that of the exact effects", fontsize="medium")
     figure.supylabel("overlap of what is dropped", fontsize="medium")
     legend(figure)
     return figure
+
+
+def _panels(count: int, across: int, width: float, height: float, more: float) -> tuple[Figure, np.ndarray]:
+    """So many panels that share their axes, in rows of at most `across`. Sizes in inches: of the figure, of a row, and
+    what the figure has beside its rows."""
+    across = min(across, count)
+    down = -(-count // across)
+    figure, axes = plt.subplots(
+        down, across, figsize=(width, height * down + more), squeeze=False, sharex=True, sharey=True
+    )  # fmt: skip
+    for axis in axes.flat[count:]:
+        axis.set_visible(False)
+    return figure, axes.flat[:count]

@@ -39,6 +39,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -50,8 +51,9 @@ import history
 import others
 import ours
 import torch
+from rows import origin
+from talking import Process
 
-from bilp_core import trials
 from bilp_core.nets import speed
 from bilp_core.pruning import Adaptive
 from bilp_core.studies import ite_variants
@@ -82,18 +84,19 @@ def all_rows(args: argparse.Namespace) -> dict[str, Row]:
     for method, batch in (("dm", 256), ("dc", 64)):
         other = partial(others.reference_step, folder=theirs, method=method, batch=batch) if theirs else None
         rows[f"{method}-step"] = Row(partial(ours.step, name=method, batch=batch), other, foreign=True)
-    for name, options in (("idc", {"network_images": 2000}), ("mtt", {"steps": 10})):
+    for name, both, own in (
+        ("idc", {"network_images": 2000}, {"inner": 1, "cutmix": "on"}),
+        ("mtt", {"steps": 10}, {"stage": ours.Expert("convnet")}),
+    ):
         folder = getattr(args, name)
-        other = partial(getattr(checkouts, name), folder=folder, **options) if folder else None
-        mine = {**options, **({"inner": 1, "cutmix": "on"} if name == "idc" else {"stage": ours.Expert("convnet")})}
-        rows[f"{name}-step"] = Row(partial(ours.step, name=name, **mine), other, foreign=True)
+        other = partial(getattr(checkouts, name), folder=folder, **both) if folder else None
+        rows[f"{name}-step"] = Row(partial(ours.step, name=name, **both, **own), other, foreign=True)
     other = partial(others.reference_evaluation, folder=theirs) if theirs else None
     rows["evaluate-5-networks"] = Row(ours.evaluation, other, foreign=True)
-    for name, loops in (("dc", "outer"), ("idc", "inner")):
+    for name, loops, own in (("dc", "outer", {}), ("idc", "inner", {"network_images": 400})):
         for ipc, effect in [(1, "sketch"), *product((10, 50), ("sketch", "sketch:images=4", "sketch:images=1"))]:
             lazy = 10 if ipc == 1 else 5  # as Table 12 has it for CIFAR-10
-            options = {"classes": 2, loops: lazy, **({"network_images": 400} if name == "idc" else {})}
-            without = partial(ours.step, name=name, ipc=ipc, **options)
+            without = partial(ours.step, name=name, ipc=ipc, classes=2, **{loops: lazy}, **own)
             size = "" if ipc == 1 else f"-ipc{ipc}"
             few = effect.removeprefix("sketch").replace(":images=", "-of-")
             pruned = partial(without, adaptive=Adaptive(0.3, lazy, effect=effect))
@@ -150,40 +153,20 @@ def seconds(run: ours.Side, clock: str, device: str) -> float:
     return now() - begun
 
 
-class Worker:
-    """The process of one side of a row."""
-
-    def __init__(self, name: str, side: str, clock: str) -> None:
-        command = [sys.executable, *sys.argv, "--side", name, side]
-        one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} if clock == "cpu" else {}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **one_thread}
-        )
-        self._read("ready")
-
-    def _read(self, word: str) -> list[str]:
-        for line in self.process.stdout:
-            if line.startswith(word):
-                return line.split()
-        raise SystemExit(f"a side ended with status {self.process.wait()}: {' '.join(self.process.args)}")
-
-    def seconds(self) -> tuple[float, float]:
-        """Of the work, and of the unit before it."""
-        print(file=self.process.stdin, flush=True)
-        _, work, unit = self._read("seconds")
-        return float(work), float(unit)
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
+def worker(name: str, side: str, clock: str) -> Process:
+    """The process of one side of a row, ready."""
+    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} if clock == "cpu" else {}
+    found = Process([sys.executable, *sys.argv, "--side", name, side], {**os.environ, **one_thread})
+    found.heard("ready")
+    return found
 
 
 def compare(name: str, row: Row, runs: int, clock: str) -> dict:
-    """Both sides in turn, `runs` times after a warm-up."""
-    workers = [Worker(name, side, clock) for side in ("ours", "other") if getattr(row, side) is not None]
-    times = [[worker.seconds() for worker in workers] for _ in range(runs)]
-    for worker in workers:
-        worker.close()
+    """Both sides in turn, `runs` times after a warm-up: seconds of the work, and of the unit before it."""
+    with ExitStack() as open_ones:
+        sides = [side for side in ("ours", "other") if getattr(row, side) is not None]
+        workers = [open_ones.enter_context(worker(name, side, clock)) for side in sides]
+        times = [[tuple(map(float, one.asked("seconds"))) for one in workers] for _ in range(runs)]
     return {"name": name, **history.summary(times), "clock": clock}
 
 
@@ -219,8 +202,7 @@ def main() -> None:
     rows = all_rows(args)
     if args.side:
         return work(rows[args.side[0]], args.side[1], args)
-    provenance = trials.provenance(args.device)
-    about = {key: provenance[key] for key in ("device", "date", "versions", "commit")}
+    about = origin(args.device)
     known = history.read(args.history)
     for name, row in rows.items():
         if any(fnmatchcase(name, pattern) for pattern in args.only):

@@ -7,14 +7,12 @@ are measured, and none is measured twice. Seconds are the processor's, of one th
 """
 
 import argparse
-import csv
 import time
 from pathlib import Path
 
 import torch
-from rows import write
+from rows import origin, read, write
 
-from bilp_core import trials
 from bilp_core.data import load
 from bilp_core.distillers import make
 from bilp_core.studies import ite_variants
@@ -45,21 +43,19 @@ def main() -> None:
     torch.set_num_threads(1)
     time.perf_counter = time.process_time  # what `measure` takes its times with
     train, name = load(args.data).train, args.name or Path(args.data).name
-    found = list(csv.DictReader(args.out.open())) if args.out.exists() else []
+    found = read(args.out)
     for ipc in args.ipcs:
         for method in args.methods:
             about = {"data": name, "ipc": str(ipc), "spec": args.network}
             if any(row["method"] == method and all(row[k] == v for k, v in about.items()) for row in found):
                 continue
             few = [v for v in VARIANTS if "=" not in v or int(v.split("=")[1]) < ipc]
-            made = make(method, iterations=1, batch=256, **METHODS[method])
+            distiller = make(method, iterations=1, batch=256, **METHODS[method])
             effects = ite_variants.measure(
-                made, train, ipc, network=args.network, ages=AGES, labels=LABELS, variants=few,
+                distiller, train, ipc, network=args.network, ages=AGES, labels=LABELS, variants=few,
                 progress=lambda done, total, what: print(done, total, what, flush=True),
             )  # fmt: skip
-            about |= {
-                k: str(v) for k, v in trials.provenance("cpu").items() if k in ("device", "date", "versions", "commit")
-            }
+            about |= {name: str(value) for name, value in origin("cpu").items()}
             rows = ite_variants.errors(effects).round({"error": 5, "overlap": 4, "seconds": 4}).astype(str)
             found += [{**row, **about} for row in rows.to_dict("records")]
             write(args.out, found)

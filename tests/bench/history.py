@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rows import read
 from scipy.stats import wilcoxon
 
 FIELDS = (
@@ -48,14 +49,6 @@ def summary(times: Sequence[Pair]) -> dict[str, Any]:
 def span(values: Sequence[float]) -> str:
     """The quartiles, as text."""
     return " to ".join(f"{value:.3g}" for value in quartiles(values))
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """All rows of a file, in the order in which they were measured; none where there is no file."""
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def add(path: Path, row: Mapping[str, Any], fields: Sequence[str] = FIELDS) -> None:

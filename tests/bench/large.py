@@ -14,7 +14,6 @@ removed by hand.
 """
 
 import argparse
-import csv
 import json
 import os
 import shutil
@@ -27,14 +26,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rows import write
-
-from bilp_core import trials
+from rows import origin, read, write
 
 COUNT, CLASSES, SHAPE = 1_281_167, 1000, (3, 64, 64)
 WRITTEN = 50  # every so manieth image of the map
 FIELDS = ("what", "images", "seconds", "images_a_second", "peak_mb", "settings")
-PROVENANCE = ("device", "date", "versions", "commit")
 NETWORK = "convnet:depth=2,width=4"  # distils
 STEPS = ("open", "check", "score", "prune", "dm", "dc")
 
@@ -53,8 +49,10 @@ class Peak:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.1):
+        while True:  # at least once, however short the job
             self.most = max(self.most, sum(map(_resident, _family(os.getpid()))) / 1e6)
+            if self._stop.wait(0.1):
+                return
 
 
 def _family(root: int) -> list[int]:
@@ -186,10 +184,9 @@ def job(place: Path, name: str) -> None:
 
 
 def row(what: str, images: int, seconds: float, peak: float, about: str) -> dict:
-    provenance = trials.provenance("cpu")
     rate = f"{images / seconds:.0f}" if what in ("decode", "check", "score") else ""  # of those that touch every image
     values = (what, images, f"{seconds:.3g}", rate, f"{peak:.0f}", about)
-    return dict(zip(FIELDS, values, strict=True)) | {name: provenance[name] for name in PROVENANCE}
+    return dict(zip(FIELDS, values, strict=True)) | origin("cpu")
 
 
 def main() -> int:
@@ -209,8 +206,7 @@ def main() -> int:
     rows += [] if args.what == "decode" else use(args.place, args.steps, args.images)
     print(*rows, sep="\n")
     if args.out:
-        before = list(csv.DictReader(args.out.read_text().splitlines())) if args.out.exists() else []
-        write(args.out, [*(old for old in before if old["what"] not in {new["what"] for new in rows}), *rows])
+        write(args.out, [*(old for old in read(args.out) if old["what"] not in {new["what"] for new in rows}), *rows])
     return kept(rows)
 
 

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bilp_core import coresets, nets
 from bilp_core.data import ImageData, load
@@ -65,7 +66,11 @@ class Expert:
     """Stands for experts: random parameters, others after each epoch."""
 
     def __init__(self, spec: str) -> None:
-        self.net = nets.network(spec, SHAPE, CLASSES)
+        self.spec = spec
+
+    @cached_property
+    def net(self) -> nn.Module:
+        return nets.network(self.spec, SHAPE, CLASSES)
 
     def __len__(self) -> int:
         return 1

@@ -1,9 +1,13 @@
-"""Measurements as a table."""
+"""Measurements as a table: what is read, written, and said of where a row was made."""
 
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from bilp_core import trials
+
+PROVENANCE = ("device", "date", "versions", "commit")
 
 
 def write(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -12,3 +16,17 @@ def write(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """All rows of a file, in the order in which they were written; none where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def origin(device: str) -> dict[str, Any]:
+    """What a row says of where and when it was made."""
+    about = trials.provenance(device)
+    return {name: about[name] for name in PROVENANCE}

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import torch
-from rows import write
+from rows import origin, write
 
 from bilp_core import coresets, trials
 from bilp_core.coresets.gradmatch import target
@@ -26,7 +26,6 @@ from bilp_core.indicators.coresets import all_but, held_out, last_layer
 
 METHODS = ("craig", "gradmatch", "glister", "herding")
 FIELDS = ("data", "method", "samples", "classes", "budget", "seconds", "peak_mb", "left_to_chance", "probe")
-PROVENANCE = ("device", "date", "versions", "commit")
 
 
 def choose(layer: coresets.LastLayer, method: str, options: dict, held: torch.Tensor) -> tuple[int, int]:
@@ -77,7 +76,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.one:
         return one(args.one[0], Path(args.one[1]), args.data)
-    provenance = trials.provenance("cpu")  # of the code that is loaded now
+    about = origin("cpu")  # of the code that is loaded now
     trials.device()
     train = load(args.data).train
     probe = {**options_of("herding", args.data), "epochs": args.epochs, "lr": args.lr, "batch": args.batch}
@@ -94,7 +93,7 @@ def main() -> None:
             values = (Path(args.data).name, method, len(train), train.num_classes, budget)
             found = (f"{float(seconds):.1f}", f"{float(peak):.0f}", left)
             row = dict(zip(FIELDS, (*values, *found, f"{args.epochs} epochs, lr {args.lr}"), strict=True))
-            rows.append(row | {name: provenance[name] for name in PROVENANCE})
+            rows.append(row | about)
             print(rows[-1], flush=True)
     if args.out:
         write(args.out, rows)

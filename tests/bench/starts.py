@@ -11,7 +11,6 @@ for steps (medians), seconds on the wall for first steps, in which the C++ compi
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,9 +20,9 @@ from pathlib import Path
 import history
 import ours
 import torch
-from rows import write
+from rows import origin, read, write
+from talking import Process
 
-from bilp_core import trials
 from bilp_core.data import load
 
 PAIRS = 5
@@ -31,8 +30,8 @@ WHAT = {
     "dc": partial(ours.step, name="dc"),
     "dm": partial(ours.step, name="dm"),
     "idc": partial(ours.step, name="idc", inner=2, network_images=64),
-    "digits-dc": partial(ours.step, name="dc", data=load("digits").train),
-    "digits-dm": partial(ours.step, name="dm", data=load("digits").train),
+    "digits-dc": lambda device: ours.step(device, "dc", data=load("digits").train),
+    "digits-dm": lambda device: ours.step(device, "dm", data=load("digits").train),
 }
 
 
@@ -49,43 +48,25 @@ def job(name: str) -> None:
         print("step", time.process_time() - begun, flush=True)
 
 
-class Process:
-    """A new process with compiling forced or forbidden, and the seconds of its first step."""
-
-    def __init__(self, name: str, compiled: bool, kept: str) -> None:
-        env = {**os.environ, "BILP_COMPILE": str(int(compiled)), "TORCHINDUCTOR_CACHE_DIR": kept}
-        command = [sys.executable, "-W", "ignore", __file__, "--job", name]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
-        self.first = self._read("first")
-
-    def _read(self, word: str) -> float:
-        for line in self.process.stdout:
-            if line.startswith(word):
-                return float(line.split()[1])
-        raise SystemExit(f"a process ended with status {self.process.wait()}: {' '.join(self.process.args)}")
-
-    def step(self) -> float:
-        print(file=self.process.stdin, flush=True)
-        return self._read("step")
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
+def process(name: str, compiled: bool, kept: str) -> Process:
+    """A new process with compiling forced or forbidden."""
+    env = {**os.environ, "BILP_COMPILE": str(int(compiled)), "TORCHINDUCTOR_CACHE_DIR": kept}
+    return Process([sys.executable, "-W", "ignore", __file__, "--job", name], env)
 
 
 def measured(name: str) -> dict[str, str | int]:
     with tempfile.TemporaryDirectory() as kept:
-        cold = Process(name, True, kept)
-        cold.close()
-        pair = [Process(name, True, kept), Process(name, False, kept)]
-        times = [[one.step() for one in pair] for _ in range(PAIRS)]
-        for one in pair:
-            one.close()
+        with process(name, True, kept) as alone:
+            (cold,) = alone.heard("first")
+        with process(name, True, kept) as compiling, process(name, False, kept) as plain:
+            (warm,) = compiling.heard("first")
+            plain.heard("first")
+            times = [[float(one.asked("step")[0]) for one in (compiling, plain)] for _ in range(PAIRS)]
     ratios = [compiled / plain for compiled, plain in times]
     return {
         "what": name,
-        "first_cold": f"{cold.first:.3g}",
-        "first_kept": f"{pair[0].first:.3g}",
+        "first_cold": f"{float(cold):.3g}",
+        "first_kept": f"{float(warm):.3g}",
         "step": f"{statistics.median(compiled for compiled, _ in times):.3g}",
         "step_plain": f"{statistics.median(plain for _, plain in times):.3g}",
         "ratio": f"{statistics.median(ratios):.3f}",
@@ -102,12 +83,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.job:
         return job(args.job)
-    about = {key: trials.provenance("cpu")[key] for key in ("device", "date", "versions", "commit")}
+    about = origin("cpu")
     for name in args.only:
         row = measured(name) | about
         print(row, flush=True)
         if args.out:
-            write(args.out, [*(old for old in history.read(args.out) if old["what"] != name), row])
+            write(args.out, [*(old for old in read(args.out) if old["what"] != name), row])
     return None
 
 

@@ -35,13 +35,13 @@ from typing import Any
 import history
 import ours
 import torch
+from rows import PROVENANCE, origin
 from torch import Tensor, nn
 from torch._inductor import config as inductor
 from torch.autograd.profiler import record_function
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from bilp_core import trials
 from bilp_core.nets import network, speed
 
 # what a round of a row is, where that is not the method's default for the data; epochs of five networks
@@ -79,7 +79,6 @@ FIELDS = (
     "method", "ipc", "settings", "seconds", "gflop", "floor_seconds", "ratio", "share_of_peak", "share_of_convolution",
     "products", "parts", "peak_gflops", "peak_of", "convolution_gflops", "network", "runs", "threads", "clock", "load",
 )  # fmt: skip
-PROVENANCE = ("device", "date", "versions", "commit")
 Clock = Callable[[], float]
 
 
@@ -155,14 +154,13 @@ def row(method: str, ipc: int, spec: str, runs: int, settings: dict[str, Any]) -
     products = shares.pop(PRODUCTS)
     most = sorted(shares.items(), key=lambda part: -part[1])
     floor, load = gflop / peak, max(0.0, os.getloadavg()[0] - 1)
-    made = trials.provenance("cpu")
     values = (
         method, ipc, ", ".join(f"{name}={value}" for name, value in settings.items()), f"{taken:.4g}", f"{gflop:.4g}",
         f"{floor:.4g}", f"{taken / floor:.3g}", f"{floor / taken:.3f}", f"{gflop / convolution / taken:.3f}",
         f"{products:.3f}", "; ".join(f"{name} {share:.0%}" for name, share in most if share >= 0.01), f"{peak:.4g}",
         best, f"{convolution:.4g}", spec, runs, torch.get_num_threads(), clock_name, f"{load:.1f}",
     )  # fmt: skip
-    return dict(zip(FIELDS, values, strict=True)) | {name: made[name] for name in PROVENANCE}
+    return dict(zip(FIELDS, values, strict=True)) | origin("cpu")
 
 
 def main() -> None:

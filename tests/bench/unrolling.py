@@ -20,17 +20,15 @@ from pathlib import Path
 
 import torch
 from ours import CLASSES, cifar_shaped
-from rows import write
+from rows import origin, write
 from selection import most_held
 
-from bilp_core import trials
 from bilp_core.distillers.trajectory import WAYS
 from bilp_core.distillers.unrolling import Student, matching_loss, plan, student_bytes
 from bilp_core.nets import network, speed
 from bilp_core.nets.augment import dsa_strategy
 
 FIELDS = ("way", "steps", "seconds", "held_mb", "stated_mb", "images", "network", "runs", "clock", "load")
-PROVENANCE = ("device", "date", "versions", "commit")
 NET = "convnet"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -71,7 +69,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.one:
         return one(args.one[0], int(args.one[1]), args.clock)
-    provenance, rows = trials.provenance("cpu"), []
+    made, rows = origin("cpu"), []
     env = {**os.environ, "OMP_NUM_THREADS": "1"} if args.clock == "cpu" else {**os.environ}
     for steps in args.steps:
         sides, load = {}, 0.0
@@ -90,7 +88,7 @@ def main() -> None:
             values = (way, steps, f"{statistics.median(seconds):.3g}", f"{float(held):.0f}", f"{float(stated):.0f}")
             about = (CLASSES, NET, args.runs, args.clock, f"{max(load, 0):.1f}")
             row = dict(zip(FIELDS, (*values, *about), strict=True))
-            rows.append(row | {name: provenance[name] for name in PROVENANCE})
+            rows.append(row | made)
             print(rows[-1], flush=True)
         if args.out:
             write(args.out, rows)
