@@ -1,6 +1,9 @@
 """Which real batches? Random ones, those that adaptive pruning leaves, and representative ones, in equal time.
 
     .venv/bin/python tests/bench/batches.py DATA --out book/measurements/batches.csv
+    .venv/bin/python tests/bench/batches.py DATA --out book/measurements/batches.csv --methods idc --ipc 10 --lazy 5 \
+        --ways random adaptive "adaptive, by one image" "adaptive, by four images" "adaptive, by cotangents" \
+        --options '{"inner": 10}' --timed 2 --minutes 6 --seeds 1
 
 A few rounds of each way are timed; then each gets as many rounds as fit the same time, from the same seeds. Time is
 the processor's, of all threads, so that other work on the machine changes little. A row goes into the table as soon as
@@ -20,18 +23,29 @@ from bilp_core.evaluation import evaluate, protocol
 from bilp_core.pruning import Adaptive, Representative
 from bilp_core.trials import device, provenance
 
-WAYS = {
-    "random": {},
-    "adaptive": {"adaptive": Adaptive(0.3, lazy=10)},
-    "adaptive, largest": {"adaptive": Adaptive(0.3, lazy=10, tails="largest")},
-    "represent": {"represent": Representative(10)},
+WAYS = {  # what is changed of Table 12's adaptive pruning; None: no such pruning
+    "random": None,
+    "adaptive": {},
+    "adaptive, largest": {"tails": "largest"},
+    "represent": None,
+    "adaptive, by one image": {"effect": "sketch:images=1"},
+    "adaptive, by four images": {"effect": "sketch:images=4"},
+    "adaptive, by cotangents": {"effect": "cotangent"},
 }
-TIMED = 20  # rounds more, which say how long one takes: two clusterings, two decisions
+USUAL = list(WAYS)[:4]
+KEY = ("data", "method", "network", "ipc", "batch", "lazy", "options", "seed")
 
 
-def seconds(method: str, data, settings: dict, way: dict, rounds: int):
+def way(name: str, lazy: int) -> dict:
+    """What `distill` is told."""
+    if name == "represent":
+        return {"represent": Representative(lazy)}
+    return {} if WAYS[name] is None else {"adaptive": Adaptive(0.3, lazy=lazy, **WAYS[name])}
+
+
+def timed(method: str, options: dict, data, settings: dict, rounds: int):
     begin = time.process_time()
-    made = distill(make(method, iterations=rounds), data, **settings, **way)
+    made = distill(make(method, iterations=rounds, **options), data, **settings)
     return made, time.process_time() - begin
 
 
@@ -41,6 +55,13 @@ def main() -> None:
     parser.add_argument("--name", help="what to call the data in the table")
     parser.add_argument("--methods", nargs="+", default=["dm", "dc"])
     parser.add_argument("--network", default="convnet:width=32")
+    parser.add_argument("--ipc", type=int, default=1)
+    parser.add_argument("--lazy", type=int, default=10, help="steps of a class that one decision or clustering serves")
+    parser.add_argument("--ways", nargs="+", default=USUAL, choices=WAYS, metavar="WAY", help=f"of {', '.join(WAYS)}")
+    parser.add_argument("--options", type=json.loads, default={}, help="of the methods, as JSON")
+    parser.add_argument(
+        "--timed", type=int, default=20, help="rounds more, which say how long one takes: with 20, two decisions"
+    )
     parser.add_argument("--minutes", type=float, default=4, help="of the processor, for each distillation")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", help="CSV file to write", required=True)
@@ -48,20 +69,24 @@ def main() -> None:
     train, test = load(args.data)
     name_of_data, out = args.name or Path(args.data).name, Path(args.out)
     rows = pd.read_csv(out).to_dict("records") if out.is_file() else []
-    done = {(row["data"], row["method"], row["batch"], row["seed"]) for row in rows}
+    done = {tuple(str(row[k]) for k in KEY) for row in rows}
     for seed in range(args.seeds):
         for method in args.methods:
-            settings = {"ipc": 1, "network": args.network, "seed": seed}
-            for name, way in WAYS.items():
-                if (name_of_data, method, name, seed) in done:
+            for name in args.ways:
+                row = {"data": name_of_data, "method": method, "network": args.network, "ipc": args.ipc}
+                row |= {"batch": name, "lazy": args.lazy, "options": json.dumps(args.options), "seed": seed}
+                if tuple(str(row[k]) for k in KEY) in done:
                     continue
-                # what a start takes, such as compiling, is in both
-                short, long = (seconds(method, train, settings, way, rounds)[1] for rounds in (TIMED, 2 * TIMED))
-                rounds = max(TIMED, round(TIMED * 60 * args.minutes / (long - short)))
-                made, taken = seconds(method, train, settings, way, rounds)
-                found = evaluate(made, test, protocol=protocol(method, test, args.network), seed=seed)
-                row = {"data": name_of_data, "method": method, "network": args.network, "ipc": 1}
-                row |= {"batch": name, "seed": seed, "rounds": rounds, "seconds": taken}  # of the processor
+                settings = {"ipc": args.ipc, "network": args.network, "seed": seed, **way(name, args.lazy)}
+
+                def run(rounds: int, method: str = method, settings: dict = settings):
+                    return timed(method, args.options, train, settings, rounds)
+
+                short, long = run(args.timed)[1], run(2 * args.timed)[1]  # what a start takes is in both
+                rounds = max(args.timed, round(args.timed * 60 * args.minutes / (long - short)))
+                made, taken = run(rounds)
+                found = evaluate(made, test, protocol=protocol(method, test, args.network, ipc=args.ipc), seed=seed)
+                row |= {"rounds": rounds, "seconds": taken}  # of the processor
                 row |= {"accuracy": found.mean, "std": found.std, **provenance(device())}
                 rows.append({**row, "versions": json.dumps(row["versions"])})
                 pd.DataFrame(rows).round(6).to_csv(out, index=False)
