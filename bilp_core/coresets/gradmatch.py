@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .last_layer import LastLayer, check_gradient
+from .last_layer import BLOCK, LastLayer, check_gradient
 
 PICKS = ("positive", "any")
 PANEL = 64  # vectors that are orthogonalised before what they leave is brought up to date
@@ -58,7 +58,8 @@ def matching_pursuit(
         if not float(worth[best]) > noise:
             break
         free[best] = False
-        part = left[best] - basis[:filled, best] @ basis[:filled]
+        row = torch.cat([left[best, :best], left[best:, best]])  # `left` is up to date on and below its diagonal
+        part = row - basis[:filled, best] @ basis[:filled]
         square = float(part[best])
         if square <= 1e-10 * float(whole[best]):
             continue  # it lies in the span of the chosen
@@ -69,7 +70,9 @@ def matching_pursuit(
         order.append(int(samples[best]))
         filled += 1
         if filled == PANEL:
-            left.addmm_(basis.T, basis, alpha=-1)
+            for start in range(0, len(left), BLOCK):
+                rows, end = slice(start, start + BLOCK), start + BLOCK
+                left[rows, :end].addmm_(basis[:, rows].T, basis[:, :end], alpha=-1)
             filled = 0
             if int(free.sum()) < FEWER * len(free):
                 rest = free.nonzero().flatten()

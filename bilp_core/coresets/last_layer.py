@@ -11,6 +11,7 @@ from torch.nn.functional import one_hot
 from ..errors import InputError
 
 GRADIENTS = ("layer", "class", "logits")
+BLOCK = 512  # rows of a product that are multiplied together
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +80,18 @@ class LastLayer:
             errors = errors[:, own : own + 1]
         products = errors @ errors.T
         if gradient != "logits":
-            features = self.features[members].double()
-            products *= (features @ features.T).add_(1)
+            products *= _with_itself(self.features[members].double()).add_(1)
         return products
+
+
+def _with_itself(matrix: Tensor) -> Tensor:
+    """M M^T, of which only one triangle is multiplied."""
+    product = matrix.new_empty(len(matrix), len(matrix))
+    for start in range(0, len(matrix), BLOCK):
+        rows, end = slice(start, start + BLOCK), start + BLOCK
+        product[rows, :end] = matrix[rows] @ matrix[:end].T
+        product[:start, rows] = product[rows, :start].T
+    return product
 
 
 def check_gradient(gradient: str, allowed: tuple[str, ...] = GRADIENTS) -> None:

@@ -42,6 +42,18 @@ def maps(net: nn.Module, images: Tensor, shallow: float, deep: float) -> tuple[T
     return torch.cat([math.sqrt(w) * f for w, f in zip(weights, [*found, features], strict=True)], 1), features
 
 
+def logits(net: nn.Module, images: Tensor) -> Tensor:
+    return net(images)
+
+
+def summed_maps(
+    net: nn.Module, images: Tensor, shallow: float, deep: float, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The maps summed over images, [P], and the features of each, [N, E]. weights : [N], 1 if None."""
+    flat, features = maps(net, images, shallow, deep)
+    return flat.sum(0) if weights is None else weights @ flat, features
+
+
 def summed(
     net: nn.Module, images: Tensor, shallow: float, deep: float, centres: Tensor, label: Tensor,
     weights: Tensor | None = None,
@@ -195,9 +207,10 @@ class CAFE(Matching):
             return torch.stack([part.mean(0) for part in flat.split(sizes)]), list(features.split(sizes))
         means, kept = [], []
         for images in real:
-            parts = [maps(run.net, part, self.shallow, self.deep) for part in split(images)]
-            means.append(torch.stack([flat.sum(0) for flat, _ in parts]).sum(0) / len(images))
-            kept.append(torch.cat([features for _, features in parts]))
+            found = run.in_chunks(summed_maps, images, self.shallow, self.deep)
+            totals, each = zip(*found, strict=True)
+            means.append(torch.stack(totals).sum(0) / len(images))
+            kept.append(torch.cat(each)[: len(images)])  # without what a part was filled up with
         return torch.stack(means), kept
 
     def accuracy(self, run: Run) -> float:
@@ -205,7 +218,9 @@ class CAFE(Matching):
         found = []
         with torch.no_grad():
             for label in range(run.data.num_classes):
-                found.append((run.net(run.batches(label, TESTED)).argmax(1) == label).float().mean())
+                images = run.batches(label, TESTED)
+                outputs = run.net(images) if run.batchnorms else run.rows(logits, images)
+                found.append((outputs.argmax(1) == label).float().mean())
         return float(torch.stack(found).mean())
 
     def train(self, run: Run) -> None:

@@ -125,9 +125,8 @@ class FRePo(OnFeatures):
             images, labels = torch.cat([images, images.flip(3)]), torch.cat([labels, labels])
         return embedded(run.net, images), labels
 
-    @torch.no_grad()
     def targets(self, run: Run, picks: Tensor) -> Tensor:
-        return embedded(run.net, run.data.batch(picks))
+        return self.real(run, picks, [run.net])
 
     def losses(self, run: Run, predicted: Tensor, picks: Tensor) -> Tensor:
         return LOSSES["mse"](predicted, run.data.labels[picks])

@@ -239,6 +239,7 @@ class IDC(GradientMatching):
         # whole batches only, and of them as many as reach the number
         batches = min(-(-images // size), len(run.data) // size)
         order = torch.randperm(len(run.data), generator=run.rng, device=run.rng.device)
+        loss = run.compiled(soft_loss, self.iterations * self.inner * batches * size * run.data.positions, size)
         strategy = self.augment.replace("_cutout", "") if self.cutmix == "on" else self.augment
         probability = setting(run.data).cutmix if self.cutmix == "on" else 0.0
         for picks in order[: batches * size].split(size):
@@ -247,8 +248,13 @@ class IDC(GradientMatching):
             if torch.rand((), generator=run.host) < probability:
                 batch, labels = cutmix(batch, labels, run.host)
             optimizer.zero_grad()
-            F.cross_entropy(run.net(batch), labels).backward()
+            loss(run.net, batch, labels).backward()
             optimizer.step()
+
+
+def soft_loss(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy, in nats. labels : [N, classes], a share each."""
+    return F.cross_entropy(net(images), labels)
 
 
 def limits(data: ImageData) -> tuple[Tensor, Tensor]:

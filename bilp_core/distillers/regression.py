@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, ClassVar
 
 import torch
@@ -21,10 +21,14 @@ from .run import Run
 MOST_BYTES = 4 << 30  # of effects that are held at a time, on a CPU
 
 
+def embed(net: nn.Module, images: Tensor) -> Tensor:
+    return net.embed(images)  # type: ignore[operator]
+
+
 def embedded(net: nn.Module, images: Annotated[Tensor, "float [N, C, H, W]"]) -> Annotated[Tensor, "float [N, E]"]:
     """Features [N, E] of a network in evaluation mode: its BatchNorm goes by the running statistics."""
     net.eval()
-    return torch.cat([net.embed(part) for part in split(images)])  # type: ignore[operator]
+    return torch.cat([embed(net, part) for part in split(images)])
 
 
 def factored(kernel: Annotated[Tensor, "float64 [M, M]"], ridge: float) -> Annotated[Tensor, "float64 [M, M]"]:
@@ -193,6 +197,14 @@ class OnFeatures(Regression):
     @abstractmethod
     def targets(self, run: Run, picks: Tensor) -> Tensor:
         """Features [N, E] of real images, detached."""
+
+    @torch.no_grad()
+    def real(self, run: Run, picks: Tensor, nets: Sequence[nn.Module]) -> Tensor:
+        """`embedded` real images by each network, side by side: [N, E x networks], detached."""
+        images, positions = run.data.batch(picks), self.iterations * len(nets) * len(picks) * run.data.positions
+        for net in nets:
+            net.eval()
+        return torch.cat([run.rows(embed, images, net, positions) for net in nets], 1)
 
     def predicted(self, run: Run, picks: Tensor) -> Tensor:
         return regressed(*self.support(run), self.targets(run, picks), self.ridge)

@@ -133,18 +133,18 @@ class RFAD(OnFeatures):
     def drawn(self, run: Run) -> Tensor:
         return torch.randperm(len(run.data), generator=run.rng, device=run.rng.device)[: self.batch]
 
-    def features(self, run: Run, images: Tensor) -> Tensor:
-        """[N, E]: of all networks side by side, and a constant; the inner product is that of a linear layer of endless
-        width on each, K = GAIN <F, F'> / E + BIAS^2."""
-        found = torch.cat([embedded(net, images) for net in run.state.nets], 1)
+    @staticmethod
+    def features(found: Tensor) -> Tensor:
+        """[N, E], of all networks side by side, scaled and with a constant; the inner product is then that of a linear
+        layer of endless width on each, K = GAIN <F, F'> / E + BIAS^2."""
         return F.pad(found * math.sqrt(GAIN / found.shape[1]), (0, 1), value=BIAS)
 
     def support(self, run: Run) -> tuple[Tensor, Tensor]:
-        return self.features(run, self.shown(run)), run.labels
+        shown = self.shown(run)
+        return self.features(torch.cat([embedded(net, shown) for net in run.state.nets], 1)), run.labels
 
-    @torch.no_grad()
     def targets(self, run: Run, picks: Tensor) -> Tensor:
-        return self.features(run, run.data.batch(picks))
+        return self.features(self.real(run, picks, list(run.state.nets)))
 
     def losses(self, run: Run, predicted: Tensor, picks: Tensor) -> Tensor:
         wanted = run.data.labels[picks]

@@ -126,15 +126,12 @@ class Run:
             return images
         return augment.apply(images, augment.draw(self.strategy, len(images), self.data.shape[1:], self.host))
 
-    def in_chunks(self, function: Callable[..., Tensor], images: Tensor, *args: Any) -> Iterator[Tensor]:
+    def in_chunks(self, function: Callable[..., Any], images: Tensor, *args: Any) -> Iterator[Any]:
         """function(net, chunk, *args) for one chunk of real images after the other, compiled where that pays.
 
         `function` sums over images, and takes weights for them as a last argument.
         """
-        if function not in self._compiled:
-            own = (self.spec, self.data.shape, self.data.num_classes, self.chunk)
-            self._compiled[function] = compiled(function, self._positions, images.device, own)
-        call = self._compiled[function]
+        call = self.compiled(function, self._positions)
         for part in images.split(self.chunk):
             if len(part) == self.chunk or call is function:
                 yield call(self.net, part, *args)
@@ -145,6 +142,31 @@ class Run:
                 yield call(self.net, torch.cat([part, part[:1].expand(missing, -1, -1, -1)]), *args, weights)
             else:  # the rest of a batch: seldom enough to run as it is
                 yield function(self.net, part, *args)
+
+    def rows(
+        self,
+        function: Callable[..., Tensor],
+        images: Tensor,
+        net: nn.Module | None = None,
+        positions: float | None = None,
+    ) -> Tensor:
+        """function(net, chunk), which gives each image a row: of all images, [N, ...], compiled where that pays.
+
+        net : the run's own if None. positions : as `compiled` has them; as many as batches of all classes have if None.
+        """
+        call, net = self.compiled(function, self._positions if positions is None else positions), net or self.net
+        parts = images.split(self.chunk)
+        return torch.cat([(call if len(part) == self.chunk else function)(net, part) for part in parts])
+
+    def compiled(self, function: Callable, positions: float, size: int = 0) -> Callable:
+        """`function` of a network of this run and `size` images (0: a chunk), compiled where that pays.
+
+        positions : images x height x width that go through it in all.
+        """
+        if function not in self._compiled:
+            own = (self.spec, self.data.shape, self.data.num_classes, size or self.chunk)
+            self._compiled[function] = compiled(function, positions, self.images.device, own)
+        return self._compiled[function]
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next rounds depend on, between two rounds."""

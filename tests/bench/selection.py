@@ -3,8 +3,9 @@ r"""What the selection of a coreset takes at full size: seconds, memory, and sam
     .venv/bin/python tests/bench/selection.py DATA --epochs 3 --lr 0.01 --batch 128 \
         --out book/measurements/selection.csv
 
-One network is trained on DATA; then each method chooses from its last layer, with the options it has by default, in a
-process of its own. Memory is the most that this process held at a time, less what it held before it began, which
+One network is trained on DATA (or what it makes of the data is read from --layer, and written there where there is no
+such file); then each method chooses from its last layer, with the options it has by default, in a
+process of its own. Seconds are the processor's, of one thread, so that other work on the machine changes little. Memory is the most that this process held at a time, less what it held before it began, which
 includes the features and logits of all samples.
 """
 
@@ -25,7 +26,7 @@ from bilp_core.indicators import options_of
 from bilp_core.indicators.coresets import all_but, held_out, last_layer
 
 METHODS = ("craig", "gradmatch", "glister", "herding")
-FIELDS = ("data", "method", "samples", "classes", "budget", "seconds", "peak_mb", "left_to_chance", "probe")
+FIELDS = ("data", "method", "samples", "classes", "budget", "seconds", "clock", "peak_mb", "left_to_chance", "probe")
 
 
 def choose(layer: coresets.LastLayer, method: str, options: dict, held: torch.Tensor) -> tuple[int, int]:
@@ -47,15 +48,16 @@ def choose(layer: coresets.LastLayer, method: str, options: dict, held: torch.Te
     return sum(sizes), sum(len(order) for order in orders)
 
 
-def one(method: str, folder: Path, data: str) -> None:
+def one(method: str, place: Path, data: str) -> None:
     """In a process of its own: print seconds, MB and samples left to chance."""
-    saved = torch.load(folder / "layer.pt", weights_only=True)
+    saved = torch.load(place, weights_only=True)
     layer = coresets.LastLayer(saved["features"], saved["logits"], saved["labels"])
     Path("/proc/self/clear_refs").write_text("5")  # the most it held so far is forgotten
     before = most_held()
-    start = time.perf_counter()
+    torch.set_num_threads(1)
+    start = time.process_time()
     wanted, taken = choose(layer, method, options_of(method, data), saved["held"])
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     print(seconds, most_held() - before, wanted - taken)
 
 
@@ -68,10 +70,12 @@ def most_held() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="a data set's name or a folder of images")
+    parser.add_argument("--name", help="what to call the data in the table")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--lr", type=float, default=0.01)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--out", help="CSV file to write")
+    parser.add_argument("--layer", type=Path, help="file of features, logits and labels")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -80,18 +84,20 @@ def main() -> None:
     trials.device()
     train = load(args.data).train
     probe = {**options_of("herding", args.data), "epochs": args.epochs, "lr": args.lr, "batch": args.batch}
-    layer = last_layer(train, None, 0, lambda epoch: print("epoch", epoch, file=sys.stderr), **probe)
-    held = held_out(train, options_of("glister", args.data)["validation"], 0)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        parts = {"features": layer.features, "logits": layer.logits, "labels": layer.labels, "held": held}
-        torch.save(parts, Path(folder, "layer.pt"))
+        place = args.layer or Path(folder, "layer.pt")
+        if not place.exists():
+            layer = last_layer(train, None, 0, lambda epoch: print("epoch", epoch, file=sys.stderr), **probe)
+            held = held_out(train, options_of("glister", args.data)["validation"], 0)
+            parts = {"features": layer.features, "logits": layer.logits, "labels": layer.labels, "held": held}
+            torch.save(parts, place)
         for method in METHODS:
-            command = [sys.executable, __file__, args.data, "--one", method, folder]
+            command = [sys.executable, __file__, args.data, "--one", method, str(place)]
             seconds, peak, left = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
             budget = options_of(method, args.data).get("budget", 1.0)
-            values = (Path(args.data).name, method, len(train), train.num_classes, budget)
-            found = (f"{float(seconds):.1f}", f"{float(peak):.0f}", left)
+            values = (args.name or Path(args.data).name, method, len(train), train.num_classes, budget)
+            found = (f"{float(seconds):.1f}", "cpu, 1 thread", f"{float(peak):.0f}", left)
             row = dict(zip(FIELDS, (*values, *found, f"{args.epochs} epochs, lr {args.lr}"), strict=True))
             rows.append(row | about)
             print(rows[-1], flush=True)

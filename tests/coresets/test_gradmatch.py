@@ -36,7 +36,9 @@ def reference(g, count, lam, positive):
 @pytest.mark.parametrize("picks", ["positive", "any"])
 @pytest.mark.parametrize("lam", [0, 0.5, 20])
 def test_against_the_definition(lam, picks, panel, monkeypatch):
-    monkeypatch.setattr(sys.modules["bilp_core.coresets.gradmatch"], "PANEL", panel)
+    module = sys.modules["bilp_core.coresets.gradmatch"]
+    monkeypatch.setattr(module, "PANEL", panel)
+    monkeypatch.setattr(module, "BLOCK", 7)  # rows that are brought up to date together: a triangle of several
     g = vectors()
     chosen, _ = reference(g, 20, lam, picks == "positive")
     assert matching_pursuit(g @ g.T, 20, lam=lam, picks=picks).tolist() == chosen

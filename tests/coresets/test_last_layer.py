@@ -8,7 +8,9 @@ from bilp_core.pruning import keep
 from .common import gradients, random_layer
 
 
-def test_gram_is_that_of_the_gradients():
+@pytest.mark.parametrize("block", [512, 3])  # all rows together, or a few at a time
+def test_gram_is_that_of_the_gradients(block, monkeypatch):
+    monkeypatch.setattr("bilp_core.coresets.last_layer.BLOCK", block)
     layer = random_layer(24)
     g = gradients(layer)
     for members in layer.classes():
