@@ -3,10 +3,10 @@ r"""What the selection of a coreset takes at full size: seconds, memory, and sam
     .venv/bin/python tests/bench/selection.py DATA --epochs 3 --lr 0.01 --batch 128 \
         --out book/measurements/selection.csv
 
-One network is trained on DATA (or what it makes of the data is read from --layer, and written there where there is no
-such file); then each method chooses from its last layer, with the options it has by default, in a
-process of its own. Seconds are the processor's, of one thread, so that other work on the machine changes little. Memory is the most that this process held at a time, less what it held before it began, which
-includes the features and logits of all samples.
+One network is trained on DATA, or what it makes of the data is read from --layer, and written there where there is no
+such file. Then each method chooses from its last layer, with the options it has by default, in a process of its own.
+Seconds are the processor's, of one thread, so that other work on the machine changes little. Memory is the most that
+this process held at a time, less what it held before it began, which includes the features and logits of all samples.
 """
 
 import argparse
