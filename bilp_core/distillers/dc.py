@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.images import ImageData
-from .gradients import GradientMatching
+from .gradients import GradientMatching, mean_loss
 from .method import siamese_strategy
 from .run import Run
 
@@ -53,10 +52,14 @@ def train_network(run: Run, lr: float, epochs: int) -> None:
     run.net.train()
     images = run.images.detach()
     optimizer = torch.optim.SGD(run.net.parameters(), lr=lr)
+    size = min(256, len(images))
+    rounds = run.method.iterations * run.method.passes(run.ipc) * epochs
+    compiled = run.compiled(mean_loss, rounds * len(images) * run.data.positions, size)
     for _ in range(epochs):
         order = torch.randperm(len(images), generator=run.rng, device=run.rng.device)
-        for picks in order.split(256):
-            loss = F.cross_entropy(run.net(run.augmented(images[picks])), run.labels[picks])
+        for picks in order.split(size):
+            call = compiled if len(picks) == size else mean_loss
+            loss = call(run.net, run.augmented(images[picks]), run.labels[picks])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

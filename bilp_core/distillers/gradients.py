@@ -21,6 +21,11 @@ def summed_loss(net: nn.Module, images: Tensor, label: Tensor, weights: Tensor |
     return weights @ F.cross_entropy(net(images), labels, reduction="none")
 
 
+def mean_loss(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy, in nats. labels : int64 [N], or shares of the classes, [N, classes]."""
+    return F.cross_entropy(net(images), labels)
+
+
 def sample_gradients(net: nn.Module, images: Tensor, label: Tensor, weights: list[Tensor]) -> list[Tensor]:
     """Gradient of the cross-entropy of each image: [N, *shape] for each of `weights`, parameters of `net`."""
     wanted = {id(w) for w in weights}

@@ -17,7 +17,7 @@ from ..nets.mixing import cutmix
 from ..synthetic.formation import Formation, mixed
 from ..synthetic.initial import initial
 from ..synthetic.set import SyntheticSet, middle_grey
-from .gradients import GradientMatching
+from .gradients import GradientMatching, mean_loss
 from .method import SMALL
 from .run import Run
 
@@ -239,7 +239,7 @@ class IDC(GradientMatching):
         # whole batches only, and of them as many as reach the number
         batches = min(-(-images // size), len(run.data) // size)
         order = torch.randperm(len(run.data), generator=run.rng, device=run.rng.device)
-        loss = run.compiled(soft_loss, self.iterations * self.inner * batches * size * run.data.positions, size)
+        loss = run.compiled(mean_loss, self.iterations * self.inner * batches * size * run.data.positions, size)
         strategy = self.augment.replace("_cutout", "") if self.cutmix == "on" else self.augment
         probability = setting(run.data).cutmix if self.cutmix == "on" else 0.0
         for picks in order[: batches * size].split(size):
@@ -250,11 +250,6 @@ class IDC(GradientMatching):
             optimizer.zero_grad()
             loss(run.net, batch, labels).backward()
             optimizer.step()
-
-
-def soft_loss(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy, in nats. labels : [N, classes], a share each."""
-    return F.cross_entropy(net(images), labels)
 
 
 def limits(data: ImageData) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
-"""Kinds of real batches in the same time of the processor: the measurements `batches`, as `tests/bench/batches.py` makes
-them, in a table."""
+"""Kinds of real batches in the same time of the processor: the measurements `batches` as a table.
+
+`tests/bench/batches.py` makes them.
+"""
 
 import pandas as pd
 

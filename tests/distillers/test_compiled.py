@@ -30,19 +30,20 @@ def sizes(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "functions"),
+    ("name", "options", "expected"),
     [
-        ("frepo", {"batch": 10}, ["embed"]),
-        ("rfad", {"batch": 10, "networks": 2}, ["embed"]),
-        ("cafe", {"most": 2}, ["logits", "summed_maps"]),
-        ("idc", {"network_batch": CHUNK}, ["soft_loss", "summed_loss"]),
+        ("frepo", {"batch": 10}, {"embed": CHUNK}),
+        ("rfad", {"batch": 10, "networks": 2}, {"embed": CHUNK}),
+        ("cafe", {"most": 2}, {"logits": CHUNK, "summed_maps": CHUNK, "mean_loss": 3}),
+        ("dc", {"outer": 2, "inner": 1}, {"summed_loss": CHUNK, "mean_loss": 3}),
+        ("idc", {"network_batch": 4}, {"summed_loss": CHUNK, "mean_loss": 4}),
     ],
 )
-def test_real_images_pass_in_parts_of_one_size(name, options, functions, data, sizes):
+def test_images_pass_in_parts_of_one_size(name, options, expected, data, sizes):
+    """Real ones in parts, the three synthetic ones together."""
     spec = "kernel-convnet:depth=1,width=4" if name == "rfad" else NET
     distill(short(name, iterations=2, **options), data, 1, network=spec)
-    assert sorted(sizes) == functions
-    assert all(set(sizes[function]) == {CHUNK} for function in functions)
+    assert {function: set(found) for function, found in sizes.items()} == {f: {size} for f, size in expected.items()}
 
 
 def test_maps_of_cafe_are_of_its_own_images(data, sizes):
