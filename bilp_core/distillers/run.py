@@ -155,7 +155,7 @@ class Run:
         net : the run's own if None. positions : as `compiled` has them; as many as batches of all classes have if None.
         """
         call, net = self.compiled(function, self._positions if positions is None else positions), net or self.net
-        parts = images.split(self.chunk)
+        parts = split(images) if call is function else images.split(self.chunk)
         return torch.cat([(call if len(part) == self.chunk else function)(net, part) for part in parts])
 
     def compiled(self, function: Callable, positions: float, size: int = 0) -> Callable:
