@@ -33,7 +33,7 @@ WAYS = {  # what is changed of Table 12's adaptive pruning; None: no such prunin
     "adaptive, by cotangents": {"effect": "cotangent"},
 }
 USUAL = list(WAYS)[:4]
-KEY = ("data", "method", "network", "ipc", "batch", "lazy", "options", "seed")
+KEY = ("data", "method", "network", "ipc", "batch", "lazy", "options", "evaluation", "seed")
 
 
 def way(name: str, lazy: int) -> dict:
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--lazy", type=int, default=10, help="steps of a class that one decision or clustering serves")
     parser.add_argument("--ways", nargs="+", default=USUAL, choices=WAYS, metavar="WAY", help=f"of {', '.join(WAYS)}")
     parser.add_argument("--options", type=json.loads, default={}, help="of the methods, as JSON")
+    parser.add_argument("--evaluation", type=json.loads, default={}, help="changes to the protocol, as JSON")
     parser.add_argument(
         "--timed", type=int, default=20, help="rounds more, which say how long one takes: with 20, two decisions"
     )
@@ -75,6 +76,7 @@ def main() -> None:
             for name in args.ways:
                 row = {"data": name_of_data, "method": method, "network": args.network, "ipc": args.ipc}
                 row |= {"batch": name, "lazy": args.lazy, "options": json.dumps(args.options), "seed": seed}
+                row |= {"evaluation": json.dumps(args.evaluation)}
                 if tuple(str(row[k]) for k in KEY) in done:
                     continue
                 settings = {"ipc": args.ipc, "network": args.network, "seed": seed, **way(name, args.lazy)}
@@ -85,7 +87,10 @@ def main() -> None:
                 short, long = run(args.timed)[1], run(2 * args.timed)[1]  # what a start takes is in both
                 rounds = max(args.timed, round(args.timed * 60 * args.minutes / (long - short)))
                 made, taken = run(rounds)
-                found = evaluate(made, test, protocol=protocol(method, test, args.network, ipc=args.ipc), seed=seed)
+                recipe = protocol(
+                    method, test, args.network, ipc=args.ipc, factor=made.formation.factor, **args.evaluation
+                )
+                found = evaluate(made, test, network=args.network, protocol=recipe, seed=seed)
                 row |= {"rounds": rounds, "seconds": taken}  # of the processor
                 row |= {"accuracy": found.mean, "std": found.std, **provenance(device())}
                 rows.append({**row, "versions": json.dumps(row["versions"])})
