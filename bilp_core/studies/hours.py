@@ -68,7 +68,7 @@ class Piece:
 @dataclass(frozen=True)
 class Share:
     """`times` goes of a piece, each of `size` classes or images; the largest of `largest`, with `together` networks at
-    once in memory. part : "scores", "experts", "rounds", "training" or "test"."""
+    once in memory. part : "scores", "experts", "rounds", "training" or "test". besides : bytes that stay meanwhile."""
 
     part: str
     piece: Piece
@@ -76,6 +76,7 @@ class Share:
     times: float
     largest: float
     together: int = 1
+    besides: float = 0.0
 
 
 def shaped(name: str, classes: int = 0, per_class: int = 0, seed: int = 0) -> ImageData:
@@ -115,7 +116,7 @@ def kept(trial: Trial) -> int:
 
 
 def shares(trial: Trial) -> list[Share]:
-    """What a trial consists of: scores if it needs some, a first stage, all rounds, and the networks that judge.
+    """What a trial consists of: scores if it needs some, experts if its method does, rounds, and networks that judge.
 
     >>> from bilp_core.studies.hours import shares
     >>> from bilp_core.trials import Trial
@@ -123,35 +124,37 @@ def shares(trial: Trial) -> list[Share]:
     >>> [(share.part, share.piece.work, share.size, share.times) for share in found]
     [('rounds', 'round', 100.0, 8000), ('training', 'training', 250.0, 6020), ('test', 'test', 1020.41, 245)]
     """
-    data = shaped(trial.data)
+    data, (real, tested) = shaped(trial.data), samples(trial.data)
     method = distillers.make(trial.method, **trial.options).resolved(data, trial.ipc)
-    count, rounds, found = trial.ipc * data.num_classes, trial.stop or method.iterations, list[Share]()
+    count, pixels = trial.ipc * data.num_classes, math.prod(data.shape)
+    found = list[Share]()
 
     def training(
-        part: str, network: str, augment: str, of: int, batch: int, epochs: int, nets: int, together: int = 1
+        part: str, network: str, augment: str, of: int, batch: int, times: int, together: int = 1, besides: float = 0.0
     ) -> None:
-        steps = math.ceil(of / batch)
-        piece = Piece("training", trial.data, "", 0, network, augment)
-        found.append(Share(part, piece, of / steps, nets * epochs * steps, min(of, batch), together))
+        """times : epochs of all networks."""
+        steps, piece = math.ceil(of / batch), Piece("training", trial.data, "", 0, network, augment)
+        found.append(Share(part, piece, of / steps, times * steps, min(of, batch), together, besides))
 
     if trial.scored:
         probe = indicators.resolve(trial.criterion, data, trial.score)
-        training("scores", probe["network"], "none", samples(trial.data)[0], probe["batch"], probe["epochs"],
-                 probe["trials"])  # fmt: skip
-    piece, size = Piece("round", trial.data, trial.method, trial.ipc, trial.network), data.num_classes / trial.splits
+        training("scores", probe["network"], "none", real, probe["batch"], probe["trials"] * probe["epochs"])
+    rounds, size = (trial.stop or method.iterations) * trial.splits, data.num_classes / trial.splits
+    piece = Piece("round", trial.data, trial.method, trial.ipc, trial.network)
+    # a part that gives what all classes would starts from the images of all
+    besides = 4 * pixels * trial.ipc * (data.num_classes - size) if method.parts == "exact" else 0.0
     if isinstance(method, Trajectory):
         own = method.training(data)
-        training("experts", trial.network, own.augment, kept(trial), own.batch, own.epochs, method.experts)
+        training("experts", trial.network, own.augment, kept(trial), own.batch, method.experts * own.epochs)
         piece = replace(piece, settings="checkpoint" * (method.way() != "unrolled"))
         size = min(method.batch_synthetic or count, count)
-    found.append(Share("rounds", piece, size, rounds * trial.splits, size))
-    judge = trial.evaluate_on or evaluation_spec(trial.network)
+    found.append(Share("rounds", piece, size, rounds, size, besides=besides))
+    judge, nets = trial.evaluate_on or evaluation_spec(trial.network), trial.repeats
     recipe = protocol(trial.method, data, judge, ipc=trial.ipc, **trial.evaluation).recipe()
-    nets = trial.repeats
-    training("training", judge, recipe.augment, count, recipe.batch, recipe.epochs, nets, nets)
-    tests = math.ceil(samples(trial.data)[1] / TESTED)
-    piece = Piece("test", trial.data, "", 0, judge)
-    found.append(Share("test", piece, round(samples(trial.data)[1] / tests, 2), nets * tests, TESTED, nets))
+    held = 4.0 * pixels * count
+    training("training", judge, recipe.augment, count, recipe.batch, nets * recipe.epochs, nets, held)
+    steps, piece = math.ceil(tested / TESTED), Piece("test", trial.data, "", 0, judge)
+    found.append(Share("test", piece, round(tested / steps, 2), nets * steps, TESTED, nets, held + pixels * tested))
     return found
 
 
@@ -166,15 +169,14 @@ def variants(trials: Sequence[Trial]) -> list[Trial]:
 
 
 IDENTITY = list(Piece.__dataclass_fields__)
-Line = tuple[float, float]  # at size 0, and for each class or image more
 
 
 def fitted(measured: pd.DataFrame) -> pd.DataFrame:
     """A straight line of every quantity of a piece, by least squares over the sizes that were measured.
 
     measured : as `report.measurements("hours")`; the last row of a piece and size counts.
-    Returns a row for each piece and quantity: the fields of `Piece`, quantity, fixed, slope, and off, the largest
-    distance of a measurement from the line, relative to it.
+    Returns a row for each quantity and piece that has two sizes or more: the fields of `Piece`, quantity, fixed, slope
+    and off, the largest distance of a measurement from the line, as a share of it.
 
     >>> import pandas as pd
     >>> from bilp_core.studies.hours import IDENTITY, QUANTITIES, fitted
@@ -183,10 +185,10 @@ def fitted(measured: pd.DataFrame) -> pd.DataFrame:
     >>> found.loc["peak_mb", ["fixed", "slope", "off"]].tolist()
     [10.0, 1.0, 0.0]
     """
-    named_all = measured.fillna({"method": "", "settings": ""}).drop_duplicates([*IDENTITY, "size"], keep="last")
+    latest = measured.fillna({"method": "", "settings": ""}).drop_duplicates([*IDENTITY, "size"], keep="last")
     rows = []
-    for own, sizes in named_all.groupby(IDENTITY, sort=False):
-        for name in QUANTITIES:
+    for own, sizes in latest.groupby(IDENTITY, sort=False):
+        for name in QUANTITIES if len(sizes) > 1 else ():
             slope, fixed = np.polyfit(sizes["size"], sizes[name], 1)
             errors = (fixed + slope * sizes["size"] - sizes[name]).abs() / sizes[name].where(sizes[name] > 0, 1)
             rows.append((*own, name, fixed, slope, errors.max()))
@@ -207,8 +209,8 @@ def totals(trials: Sequence[Trial], measured: pd.DataFrame) -> pd.DataFrame:
     >>> piece = ["round", "imagenet-64", "dm", 1, "convnet", ""]
     >>> rows = [[*piece, size, 100 * size, size, 1 + 2 * size, 500 + size] for size in (1, 2, 4)]
     >>> found = totals([dm], pd.DataFrame(rows, columns=[*IDENTITY, "size", *QUANTITIES])).set_index("part")
-    >>> [round(found[name]["rounds"], 3) for name in ("convolution", "product", "hours", "gb")]
-    [100.0, 1.0, 556.667, 0.75]
+    >>> [round(float(found[name]["rounds"]), 3) for name in ("convolution", "product", "hours", "gb")]
+    [100.0, 1.0, 556.667, 0.787]
     """
     known = {(*row[:-4], row[-4]): row[-3:-1] for row in fitted(measured).itertuples(index=False, name=None)}
     rows = []
@@ -225,7 +227,7 @@ def totals(trials: Sequence[Trial], measured: pd.DataFrame) -> pd.DataFrame:
                 {
                     **asdict(trial), "checkpoint": bool(trial.options.get("checkpoint")), "part": share.part,
                     "convolution": convolution / 1e6, "product": product / 1e6, "hours": seconds / 3600,
-                    "gb": share.together * at("peak_mb", share.largest) / 1e3,
+                    "gb": share.together * at("peak_mb", share.largest) / 1e3 + share.besides / 1e9,
                 }
             )  # fmt: skip
     return named(pd.DataFrame(rows))
@@ -258,7 +260,7 @@ def work(found: pd.DataFrame, seeds: int) -> pd.DataFrame:
     rows = []
     for _, parts in sets.groupby([*SAME, "version", "checkpoint"], sort=False):
         own = parts.iloc[0]
-        rows.append(_worked(_cell(*own[SAME]), own["version"] + ", checkpoint" * own["checkpoint"], parts))
+        rows.append(_worked(_cell(*own[SAME]), own["version"] + ", checkpoint" * int(own["checkpoint"]), parts))
     rows += [_worked(f"{data}, scores", "for all", parts) for data, parts in scores.groupby("data", sort=False)]
     plain = sets[~sets["checkpoint"]]
     times = plain["part"].map({"experts": 1}).fillna(seeds)
@@ -300,16 +302,16 @@ def memory(found: pd.DataFrame) -> pd.DataFrame:
     for _, cell in found.groupby([*SAME, "checkpoint"], sort=False):
         own = cell[cell["ratio"] == cell["ratio"].min()]
         trial, gb = own.iloc[0], dict(zip(own["part"], own["gb"], strict=True))
-        whole = samples(trial["data"])[0] * float(np.prod(DATASETS[trial["data"]].shape)) / 1e9
+        whole = samples(trial["data"])[0] * math.prod(shaped(trial["data"]).shape) / 1e9
         copies = whole * (1 - trial["ratio"])
         if distillers.METHODS[trial["method"]].parts == "task" and trial["splits"] > 1:
             copies *= 1 + 1 / trial["splits"]
-        expert, judges, repeats = gb.get("experts", 0.0), max(gb["training"], gb["test"]), trial["repeats"]
-        row = {"set": _cell(*trial[SAME]) + ", checkpoint" * trial["checkpoint"]}
+        expert, repeats = gb.get("experts", 0.0), trial["repeats"]
+        most, judges = np.maximum(gb["rounds"], expert), np.maximum(gb["training"], gb["test"])  # which keep a NaN
+        row = {"set": _cell(*trial[SAME]) + ", checkpoint" * int(trial["checkpoint"])}
         row |= {"round (GB)": _number(gb["rounds"]), "expert (GB)": _number(expert) if expert else ""}
         row |= {f"{repeats} judges (GB)": _number(judges), "images (GB)": _number(whole)}
         for card in CARDS:
-            most = max(gb["rounds"], expert)
             row[f"{card.memory} GB, {card.name}"] = fits(card, most, judges, repeats, whole, copies)
         rows.append(row)
     return pd.DataFrame(rows)
@@ -327,7 +329,7 @@ def fits(card: Card, distil: float, judges: float, repeats: int, whole: float, c
     >>> fits(card, 2.0, 5.0, 5, whole=6.0, copies=6.0), fits(card, 2.0, 5.0, 5, whole=16.0, copies=16.0)
     ('resident', 'streamed')
     >>> fits(card, 2.0, 50.0, 5, whole=16.0, copies=16.0), fits(card, 30.0, 5.0, 5, whole=16.0, copies=16.0)
-    ('streamed; 2 judges at once', 'no round')
+    ('streamed; 2 of 5 judges', 'no round')
     """
     if math.isnan(distil + judges):
         return report.ABSENT
@@ -337,7 +339,7 @@ def fits(card: Card, distil: float, judges: float, repeats: int, whole: float, c
         return "no round"
     found = "resident" if stays else "streamed"
     most = int((card.memory - images) / (judges / repeats))
-    return found if most >= repeats else f"{found}; {most or 'no'} judge{'s' * (most != 1)} at once"
+    return found if most >= repeats else f"{found}; {f'{most} of {repeats} judges' if most else 'no judge'}"
 
 
 def measured_said(measured: pd.DataFrame, steps: pd.DataFrame) -> str:
@@ -347,16 +349,17 @@ def measured_said(measured: pd.DataFrame, steps: pd.DataFrame) -> str:
     """
     found = fitted(measured)
     off = found.groupby(found["quantity"] == "seconds")["off"].max()
+    made, load = f"{report.ran_on(measured)}; commit {', '.join(measured['commit'].unique())}", measured["load"]
     said = (
-        f"Pieces were measured on one core of {', '.join(measured['device'].unique())}, beside other work (a load of "
-        f"{measured['load'].min():g} to {measured['load'].max():g} more). Their sizes are on a straight line to "
-        f"{off[False]:.1%} in operations and memory, to {off[True]:.0%} in seconds."
+        f"Pieces were measured on one core, beside other work (load {load.min():g} to {load.max():g}): {made}."
+        f" Their sizes are on a straight line to {off[False]:.1%} in operations and memory, {off[True]:.0%} in seconds."
     )
-    alone = steps[steps["threads"] == 1] if len(steps) else steps
-    if len(alone):
+    kinds = [*measured["method"].dropna().unique(), "evaluation"]
+    alike = steps[(steps["threads"] == 1) & steps["method"].isin(kinds)] if len(steps) else steps
+    if len(alike):
         said += (
-            f" On a CPU, on smaller images, our rounds take {alone['ratio'].min():.2g} to {alone['ratio'].max():.2g} "
-            "times the least that their operations could ([](../appendix/timings)); nobody has measured here what that "
-            "is on a GPU."
+            f" On a CPU and CIFAR-10's shapes, rounds and judges of these methods take {alike['ratio'].min():.2g} to "
+            f"{alike['ratio'].max():.2g} times the least that their operations could, by the speed of its products; "
+            "nobody has measured here what it is on a GPU."
         )
     return said

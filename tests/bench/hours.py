@@ -43,7 +43,8 @@ from bilp_core.nets import Ensemble, Recipe, TensorSamples, fit, measure, memory
 from bilp_core.studies.hours import Piece, shaped, shares, variants
 
 WORKS = ("round", "training", "test")
-FIRST = {"round": 1, "student": 8, "training": 32, "test": 32}  # the least of the sizes: classes; or images
+# the least of the sizes: classes; or images, of a student's step such that all of its steps have as many
+FIRST = {"round": 1, "student": 5, "training": 32, "test": 32}
 FIELDS = (
     *(field.name for field in fields(Piece)), "unit", "size", "convolution_gflop", "product_gflop", "seconds",
     "peak_mb", "stays_mb", "threads", "clock", "load",
