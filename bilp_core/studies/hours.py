@@ -172,7 +172,8 @@ IDENTITY = list(Piece.__dataclass_fields__)
 
 
 def fitted(measured: pd.DataFrame) -> pd.DataFrame:
-    """A straight line of every quantity of a piece, by least squares over the sizes that were measured.
+    """A straight line of every quantity of a piece: by least squares over the sizes that were measured; of memory, the
+    most of several moments, which so bends upwards, through the two largest.
 
     measured : as `report.measurements("hours")`; the last row of a piece and size counts.
     Returns a row for each quantity and piece that has two sizes or more: the fields of `Piece`, quantity, fixed, slope
@@ -189,7 +190,8 @@ def fitted(measured: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for own, sizes in latest.groupby(IDENTITY, sort=False):
         for name in QUANTITIES if len(sizes) > 1 else ():
-            slope, fixed = np.polyfit(sizes["size"], sizes[name], 1)
+            line = sizes.nlargest(2, "size") if name == "peak_mb" else sizes
+            slope, fixed = np.polyfit(line["size"], line[name], 1)
             errors = (fixed + slope * sizes["size"] - sizes[name]).abs() / sizes[name].where(sizes[name] > 0, 1)
             rows.append((*own, name, fixed, slope, errors.max()))
     return pd.DataFrame(rows, columns=[*IDENTITY, "quantity", "fixed", "slope", "off"])
@@ -282,7 +284,8 @@ def _worked(cell: str, version: str, parts: pd.DataFrame) -> dict[str, str]:
     for cards, card in _peaks().items():
         kinds = {"": False} if card.tf32 == card.float32 else {", float32": False, ", TF32": True}
         for kind, tf32 in kinds.items():
-            row[f"{cards}{kind} (h)"] = "≥ " + _number(least_hours(card, convolution, product, tf32))
+            least = _number(least_hours(card, convolution, product, tf32))
+            row[f"{cards}{kind} (h)"] = least if least == report.ABSENT else f"≥ {least}"
     return row
 
 
@@ -336,7 +339,7 @@ def fits(card: Card, distil: float, judges: float, repeats: int, whole: float, c
     stays = whole <= GPU_SHARE * card.memory
     images, left = (whole, copies) if stays else (0.0, 0.0)
     if images + left + distil > card.memory:
-        return "no round"
+        return "no round beside the images" if stays and distil <= card.memory else "no round"
     found = "resident" if stays else "streamed"
     most = int((card.memory - images) / (judges / repeats))
     return found if most >= repeats else f"{found}; {f'{most} of {repeats} judges' if most else 'no judge'}"
@@ -348,11 +351,13 @@ def measured_said(measured: pd.DataFrame, steps: pd.DataFrame) -> str:
     measured, steps : as `report.measurements("hours")` and `report.measurements("steps")`.
     """
     found = fitted(measured)
-    off = found.groupby(found["quantity"] == "seconds")["off"].max()
+    off = found.groupby("quantity")["off"].max()
+    counted = off[["convolution_gflop", "product_gflop"]].max()
     made, load = f"{report.ran_on(measured)}; commit {', '.join(measured['commit'].unique())}", measured["load"]
     said = (
-        f"Pieces were measured on one core, beside other work (load {load.min():g} to {load.max():g}): {made}."
-        f" Their sizes are on a straight line to {off[False]:.1%} in operations and memory, {off[True]:.0%} in seconds."
+        f"Pieces were measured on one core, beside other work (load {load.min():g} to {load.max():g}): {made}. Their "
+        f"sizes are on a straight line to {counted:.1%} in operations, {off['peak_mb']:.1%} in memory and "
+        f"{off['seconds']:.0%} in seconds."
     )
     kinds = [*measured["method"].dropna().unique(), "evaluation"]
     alike = steps[(steps["threads"] == 1) & steps["method"].isin(kinds)] if len(steps) else steps
