@@ -15,8 +15,8 @@ from ..utils.paths import root
 
 # Of other kinds than records: files of book/measurements.
 MEASUREMENTS = (
-    "batches", "bench", "derivative", "draws", "fair", "frontier", "ite", "large", "rankings", "real", "selection",
-    "starts", "steps", "tried", "unrolling",
+    "batches", "bench", "derivative", "draws", "fair", "frontier", "hours", "ite", "large", "rankings", "real",
+    "selection", "starts", "steps", "tried", "unrolling",
 )  # fmt: skip
 
 
@@ -77,8 +77,9 @@ def measurements(name: str) -> pd.DataFrame:
 
     batches : kinds of real batches in equal time. bench : timings. derivative : the loss beside the norm of its
     derivative. draws : random draws, and coresets from networks of several ages. fair : images, labels and protocol
-    told apart. frontier : what a few synthetic images lose where they stand for all. ite : ranking errors of the ITE's
-    variants. rankings : how far trials of several kinds rank alike.
+    told apart. frontier : what a few synthetic images lose where they stand for all. hours : pieces of the work that a
+    preset would be at full size. ite : ranking errors of the ITE's variants. rankings : how far trials of several kinds
+    rank alike.
     real : random real images under the protocol of each method. selection : what coresets take at full size.
     large : what decoding, and using data as large as ImageNet at 64x64, take in seconds and memory.
     starts : what compiling costs and gives. steps : where the time of a step goes. tried : what did not help, with the

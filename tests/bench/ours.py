@@ -49,15 +49,19 @@ def step(
     data: ImageData | None = None,
     network: str = "convnet",
     stage: object = None,
+    outputs: int = 0,
     **options: object,
 ) -> Side:
-    """One round. stage : what the method's first stage would have made."""
+    """One round. stage : what the method's first stage would have made. outputs : of the network, where the data are
+    some of its classes alone."""
     data = data or cifar_shaped(PER_CLASS, device, classes)
     # so many iterations that compiling pays, as in a real run
     method = make(name, iterations=100_000, **options).resolved(data, ipc)
     rng = torch.Generator(data.device).manual_seed(0)
     run = Run(method, data, method.start(data, ipc, "noise", rng, network), network, rng, adaptive)
     run.stage = stage
+    if outputs:
+        run.net = nets.network(network, data.shape, outputs).to(device)
     run.state = method.prepare(run)
     return lambda: method.step(run)
 
@@ -65,12 +69,12 @@ def step(
 class Expert:
     """Stands for experts: random parameters, others after each epoch."""
 
-    def __init__(self, spec: str) -> None:
-        self.spec = spec
+    def __init__(self, spec: str, shape: tuple[int, int, int] = SHAPE, classes: int = CLASSES) -> None:
+        self.spec, self.shape, self.classes = spec, shape, classes
 
     @cached_property
     def net(self) -> nn.Module:
-        return nets.network(self.spec, SHAPE, CLASSES)
+        return nets.network(self.spec, self.shape, self.classes)
 
     def __len__(self) -> int:
         return 1

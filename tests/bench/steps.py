@@ -89,11 +89,16 @@ def built(method: str, ipc: int, spec: str, settings: dict[str, Any]) -> ours.Si
     return ours.step("cpu", method, ipc=ipc, network=spec, stage=stage, **settings)
 
 
-def flop(run: Callable[[], object]) -> int:
-    """Operations of all convolutions and matrix products, a multiplication and an addition counted as two."""
+def operations(run: Callable[[], object]) -> dict[str, int]:
+    """Of convolutions and matrix products, by operator; a multiplication and an addition are counted as two."""
     with FlopCounterMode(display=False) as counter:
         run()
-    return counter.get_total_flops()
+    return {str(operator): count for operator, count in counter.get_flop_counts().get("Global", {}).items()}
+
+
+def flop(run: Callable[[], object]) -> int:
+    """Operations of all convolutions and matrix products together."""
+    return sum(operations(run).values())
 
 
 def seconds(run: Callable[[], object], clock: Clock) -> float:

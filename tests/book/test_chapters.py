@@ -6,6 +6,7 @@ from pathlib import Path
 
 import IPython.display
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from matplotlib import pyplot as plt
@@ -151,6 +152,13 @@ def test_the_shortest_lists_make_a_page(chapter, values, monkeypatch):
     page = read(chapter, SHORTEST[chapter] | values, monkeypatch)
     assert not re.search(r"\bnan\b|\bNone\b(?! yet)|\binf\b", page.partition("Provenance of the numbers")[0])
     assert "Provenance of the numbers on this page" in page
+
+
+def test_full_size_without_a_measurement(monkeypatch):
+    monkeypatch.setattr("bilp_core.report.measurements", lambda name: pd.DataFrame())
+    page = read("large-data", SHORTEST["large-data"], monkeypatch)
+    assert "Not run yet." in page
+    assert "Memory at the least" not in page
 
 
 @pytest.mark.parametrize(("chapter", "name"), NEEDED)

@@ -15,6 +15,12 @@ def test_every_run_of_a_chapter_is_planned(chapter):
     assert len(found) >= len(runs)
 
 
+def test_cells_without_a_plateau_are_planned_too():
+    """The preset that the chapter says to ask the plan of, where an exercise has nothing to run."""
+    cells = {(trial.data, trial.method, trial.ipc) for trial in planned("large-data", "paper")}
+    assert {("imagenet-64", "dc", 1), ("kinetics-400", "mtt", 1)} < cells
+
+
 def test_parameters_change_the_plan():
     assert len({t.key for t in planned("strata", overrides={"seeds": 5})}) == 5 * 12
 
