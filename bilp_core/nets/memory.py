@@ -8,6 +8,7 @@ from torch import Tensor
 
 CHUNK = 2**16  # positions (images x height x width) a forward pass on a CPU: activations then stay near the cache
 FEW_ENOUGH = 2**19  # positions a step of a whole ensemble on a CPU
+TESTED = 5 * 2**20  # positions that networks are tested on side by side: 1024 images of 32x32 for each of five
 BYTES = 4096  # that training holds a position: 2.7 kB in a ConvNet of width 128, and the optimiser's share
 
 
@@ -17,6 +18,18 @@ def split(images: Tensor) -> tuple[Tensor, ...]:
         return (images,)
     frames = max(1, images.shape[1] // 3)  # of clips; of images 1
     return images.split(max(1, CHUNK // (frames * images.shape[-2] * images.shape[-1])))
+
+
+def fitting_tests(shape: tuple[int, ...], networks: int) -> int:
+    """Images [C, H, W] that so many networks are tested on at a time: at most 1024, fewer large ones or clips.
+
+    >>> from bilp_core.nets.memory import fitting_tests
+    >>> fitting_tests((3, 32, 32), 5), fitting_tests((3, 64, 64), 5), fitting_tests((24, 64, 64), 5)
+    (1024, 256, 32)
+    """
+    frames = max(1, shape[0] // 3)
+    most = max(1, TESTED // (networks * frames * shape[1] * shape[2]))
+    return min(1024, 2 ** (most.bit_length() - 1))
 
 
 def free_memory(device: torch.device) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import InputError
 from . import augment
 from .ensemble import Ensemble, Epochs, Samples
+from .memory import fitting_tests
 from .mixing import cutmix
 from .networks import trains_on_one
 from .rates import IMAGES, factors, largest
@@ -179,11 +180,11 @@ def fit(
 
 @torch.no_grad()
 def measure(
-    ensemble: Ensemble, samples: Samples, chunk: int = 1024
+    ensemble: Ensemble, samples: Samples, chunk: int = 0
 ) -> tuple[Annotated[Tensor, "float32 [K]"], Annotated[Tensor, "float32 [K]"]]:
     """Accuracy (a fraction) and mean cross-entropy (nats) of each network on `samples`: two tensors [K].
 
-    chunk : images that pass at one time; labels are hard.
+    chunk : images that pass at one time, 0 for what memory bears (see `memory.fitting_tests`); labels are hard.
 
     >>> from bilp_core import load
     >>> from bilp_core.nets import Ensemble, measure
@@ -196,6 +197,7 @@ def measure(
     ensemble.train(False)
     correct = torch.zeros(len(ensemble), device=ensemble.device)
     total = torch.zeros(len(ensemble), device=ensemble.device)
+    chunk = chunk or fitting_tests(ensemble.shape, len(ensemble))
     for picks in torch.arange(len(samples), device=ensemble.device).split(chunk):
         labels = samples.labels[picks].expand(len(ensemble), -1)
         logits = ensemble.logits(samples.batch(picks))

@@ -23,12 +23,12 @@ from ..data.images import ImageData
 from ..data.stored import GPU_SHARE
 from ..distillers.trajectory import Trajectory
 from ..evaluation.protocols import protocol
+from ..nets.memory import fitting_tests
 from ..nets.networks import evaluation_spec
 from ..pruning.classwise import removed
 from ..trials import Trial
 from .large_data import SAME, named
 
-TESTED = 1024  # images that networks are tested on at a time, see `bilp_core.nets.measure`
 # clips of public copies; of validation 50 a class (Kay et al., The Kinetics Human Action Video Dataset, 2017)
 CLIPS = {"kinetics-400": (215_617, 20_000)}
 QUANTITIES = ("convolution_gflop", "product_gflop", "seconds", "peak_mb")
@@ -122,7 +122,7 @@ def shares(trial: Trial) -> list[Share]:
     >>> from bilp_core.trials import Trial
     >>> found = shares(Trial("imagenet-64", "dc", network="convnet:depth=4", splits=10, stop=800))
     >>> [(share.part, share.piece.work, share.size, share.times) for share in found]
-    [('rounds', 'round', 100.0, 8000), ('training', 'training', 250.0, 6020), ('test', 'test', 1020.41, 245)]
+    [('rounds', 'round', 100.0, 8000), ('training', 'training', 250.0, 6020), ('test', 'test', 255.1, 980)]
     """
     data, (real, tested) = shaped(trial.data), samples(trial.data)
     method = distillers.make(trial.method, **trial.options).resolved(data, trial.ipc)
@@ -153,8 +153,9 @@ def shares(trial: Trial) -> list[Share]:
     recipe = protocol(trial.method, data, judge, ipc=trial.ipc, **trial.evaluation).recipe()
     held = 4.0 * pixels * count
     training("training", judge, recipe.augment, count, recipe.batch, nets * recipe.epochs, nets, held)
-    steps, piece = math.ceil(tested / TESTED), Piece("test", trial.data, "", 0, judge)
-    found.append(Share("test", piece, round(tested / steps, 2), nets * steps, TESTED, nets, held + pixels * tested))
+    together = fitting_tests(data.shape, nets)
+    steps, piece = math.ceil(tested / together), Piece("test", trial.data, "", 0, judge)
+    found.append(Share("test", piece, round(tested / steps, 2), nets * steps, together, nets, held + pixels * tested))
     return found
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from bilp_core.errors import InputError
 from bilp_core.nets import Ensemble, Recipe, TensorSamples, augment, compiling, fit, initialise, measure, network
+from bilp_core.nets.memory import fitting_tests
 from bilp_core.nets.recipe import cosine
 from bilp_core.utils.seeds import seeds
 
@@ -353,3 +354,20 @@ def test_stacked_networks_take_images_in_any_layout(channels, shared):
     given = [each if shared else torch.stack([each, each]) for each in (images, last, odd)]
     for other in given[1:]:
         torch.testing.assert_close(ensemble.logits(other), ensemble.logits(given[0]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "networks", "together"),
+    [((3, 32, 32), 5, 1024), ((1, 8, 8), 1, 1024), ((3, 64, 64), 5, 256), ((24, 64, 64), 5, 32), ((3, 999, 999), 9, 1)],
+)
+def test_large_images_are_tested_on_few_at_a_time(shape, networks, together, monkeypatch):
+    assert fitting_tests(shape, networks) == together
+    samples = TensorSamples(torch.zeros(1030, 1, 2, 2), torch.zeros(1030, dtype=torch.int64))
+    seen = []
+    monkeypatch.setattr("bilp_core.nets.training.fitting_tests", lambda *_: together)
+    ensemble = Ensemble("mlp", (1, 2, 2), 2, [0])
+    plain = ensemble.logits
+    monkeypatch.setattr(ensemble, "logits", lambda images: seen.append(len(images)) or plain(images))
+    measure(ensemble, samples)
+    assert max(seen) == together
+    assert sum(seen) == 1030

@@ -30,7 +30,7 @@ def measured():
     return frame(
         piece("round", "dm", 1, gflop=(100.0, 0.0), seconds=2.0, mb=(500.0, 2.0)),
         piece("round", "mtt", 1, gflop=(20.0, 5.0), mb=(100.0, 60.0)),
-        piece("training", settings=DSA, mb=(0.0, 10.0)),
+        piece("training", settings=DSA, mb=(0.0, 20.0)),
         piece("training", network="convnet", settings="none"),
         piece("test", gflop=(0.5, 0.0), mb=(0.0, 5.0)),
     )
@@ -55,9 +55,9 @@ def test_rounds_of_all_parts_and_the_networks_that_judge(measured):
     assert rounds["gb"].tolist() == pytest.approx([(500 + 2 * 250) / 1e3 + 750 * IMAGE] * 2)  # and where all start
     training, test = (found[found["part"] == part].iloc[0] for part in ("training", "test"))
     assert training["convolution"] == pytest.approx(5 * 1001 * 1000 / 1e6)  # networks, epochs and one more, images
-    assert training["gb"] == pytest.approx(5 * 256 * 10 / 1e3 + 1000 * IMAGE)  # batches side by side
+    assert training["gb"] == pytest.approx(5 * 256 * 20 / 1e3 + 1000 * IMAGE)  # batches side by side
     assert test["convolution"] == pytest.approx(5 * 50_000 * 0.5 / 1e6, rel=1e-3)
-    assert test["gb"] == pytest.approx(5 * 1024 * 5 / 1e3 + (1000 + 50_000 / 4) * IMAGE)
+    assert test["gb"] == pytest.approx(5 * 256 * 5 / 1e3 + (1000 + 50_000 / 4) * IMAGE)
     (scores,) = found[found["part"] == "scores"].to_dict("records")
     assert scores["convolution"] == pytest.approx(30 * 20 * 1_281_167 / 1e6, rel=1e-3)  # the published probe
 
@@ -65,7 +65,7 @@ def test_rounds_of_all_parts_and_the_networks_that_judge(measured):
 def test_experts_see_what_is_left_and_students_the_whole_set(measured):
     found = study.totals([mtt()], measured).set_index("part")
     assert found["convolution"]["experts"] == pytest.approx(60 * 50 * 129_000 / 1e6)
-    assert found["gb"]["experts"] == pytest.approx(256 * 10 / 1e3)  # one at a time, if need be
+    assert found["gb"]["experts"] == pytest.approx(256 * 20 / 1e3)  # one at a time, if need be
     assert found["product"]["rounds"] == pytest.approx(100 * 1000 * 5 / 1e6)
     assert found["gb"]["rounds"] == pytest.approx((100 + 1000 * 60) / 1e3)
 
@@ -129,8 +129,8 @@ def test_the_table_of_memory(measured):
     cards = ["24 GB, RTX 4090", "80 GB, H100", "141 GB, H200"]
     assert table.loc["imagenet-64, DM, IPC 1", cards].tolist() == ["streamed; 4 of 5 judges", "resident", "resident"]
     assert table.loc["imagenet-64, MTT, IPC 1", cards].tolist() == ["no round", "resident", "resident"]
-    assert table["5 judges (GB)"].tolist() == ["26.3", "26.3"]
-    assert table["expert (GB)"].tolist() == ["", "2.56"]
+    assert table["5 judges (GB)"].tolist() == ["25.6", "25.6"]
+    assert table["expert (GB)"].tolist() == ["", "5.12"]
     assert table["images (GB)"].tolist() == ["15.7", "15.7"]
 
 
