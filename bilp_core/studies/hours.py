@@ -285,8 +285,7 @@ def _worked(cell: str, version: str, parts: pd.DataFrame) -> dict[str, str]:
     for cards, card in _peaks().items():
         kinds = {"": False} if card.tf32 == card.float32 else {", float32": False, ", TF32": True}
         for kind, tf32 in kinds.items():
-            least = _number(least_hours(card, convolution, product, tf32))
-            row[f"{cards}{kind} (h)"] = least if least == report.ABSENT else f"≥ {least}"
+            row[f"{cards}{kind}: at least (h)"] = _number(least_hours(card, convolution, product, tf32))
     return row
 
 
