@@ -28,3 +28,28 @@ def shown(batches: pd.DataFrame) -> pd.DataFrame:
     found["minutes"] = [f"{seconds / 60:.1f}" for seconds in means["seconds"]]
     found["accuracy"] = [report.plus_minus(*pair) for pair in zip(found["value"], found["std"], strict=True)]
     return found[[*SAME, "rounds", "minutes", "accuracy", "trials"]]
+
+
+def said(batches: pd.DataFrame) -> str:
+    """Which kind of batch gave the best sets of each method and IPC, and what the default way of adaptive pruning
+    (`adaptive`) gave beside it, in words.
+
+    batches : as for `shown`.
+
+    >>> import pandas as pd
+    >>> from bilp_core.studies import equal_time
+    >>> one = {"data": "x", "method": "idc", "ipc": 10, "network": "convnet", "rounds": 5, "seconds": 60.0, "seed": 0}
+    >>> rows = [{**one, "batch": kind, "accuracy": share} for kind, share in (("random", 0.4), ("adaptive", 0.375))]
+    >>> equal_time.said(pd.DataFrame(rows))
+    'IDC at IPC 10: best with *random* batches (40.0%); adaptive pruning as it is by default gives 37.5%.'
+    """
+    sentences = []
+    for _, found in report.measured(batches, SAME).groupby(["method", "ipc"], sort=False):
+        best, default = found.loc[found["value"].idxmax()], found[found["batch"] == "adaptive"]["value"]
+        text = (
+            f"{best['method'].upper()} at IPC {best['ipc']}: best with *{best['batch']}* batches ({best['value']:.1f}%)"
+        )
+        if len(default) and best["batch"] != "adaptive":
+            text += f"; adaptive pruning as it is by default gives {default.iloc[0]:.1f}%"
+        sentences.append(text + ".")
+    return " ".join(sentences)

@@ -17,3 +17,15 @@ def test_each_kind_has_the_means_of_its_own_seeds():
     found = equal_time.shown(batches).set_index("batch")
     assert found[["rounds", "minutes", "trials"]].values.tolist() == [["35", "2.0", 2], ["12", "2.0", 1]]
     assert found["accuracy"].tolist() == ["31.0 ± 1.0", "31.0"]
+
+
+def test_the_best_kind_is_named_for_each_method():
+    one = {"data": "x", "ipc": 10, "network": "convnet", "seed": 0, "rounds": 1, "seconds": 1.0}
+    rows = [("idc", "random", 0.4), ("idc", "adaptive", 0.5), ("dc", "random", 0.45), ("dc", "adaptive", 0.35)]
+    found = equal_time.said(
+        pd.DataFrame([{**one, "method": name, "batch": kind, "accuracy": share} for name, kind, share in rows])
+    )
+    assert found == (
+        "IDC at IPC 10: best with *adaptive* batches (50.0%). "
+        "DC at IPC 10: best with *random* batches (45.0%); adaptive pruning as it is by default gives 35.0%."
+    )
