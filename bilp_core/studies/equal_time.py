@@ -45,7 +45,8 @@ def said(batches: pd.DataFrame) -> str:
     """
     sentences = []
     for _, found in report.measured(batches, SAME).groupby(["method", "ipc"], sort=False):
-        best, default = found.loc[found["value"].idxmax()], found[found["batch"] == "adaptive"]["value"]
+        best = found.sort_values("value", ascending=False).iloc[0]
+        default = found[found["batch"] == "adaptive"]["value"]
         text = (
             f"{best['method'].upper()} at IPC {best['ipc']}: best with *{best['batch']}* batches ({best['value']:.1f}%)"
         )
