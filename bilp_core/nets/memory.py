@@ -16,8 +16,7 @@ def split(images: Tensor) -> tuple[Tensor, ...]:
     """Images [N, C, H, W] in parts for one pass each: all of them on a GPU, cache-sized parts on a CPU."""
     if images.device.type != "cpu":
         return (images,)
-    frames = max(1, images.shape[1] // 3)  # of clips; of images 1
-    return images.split(max(1, CHUNK // (frames * images.shape[-2] * images.shape[-1])))
+    return images.split(max(1, CHUNK // _positions(images.shape[1:])))
 
 
 def fitting_tests(shape: tuple[int, ...], networks: int) -> int:
@@ -27,9 +26,13 @@ def fitting_tests(shape: tuple[int, ...], networks: int) -> int:
     >>> fitting_tests((3, 32, 32), 5), fitting_tests((3, 64, 64), 5), fitting_tests((24, 64, 64), 5)
     (1024, 256, 32)
     """
-    frames = max(1, shape[0] // 3)
-    most = max(1, TESTED // (networks * frames * shape[1] * shape[2]))
+    most = max(1, TESTED // (networks * _positions(shape)))
     return min(1024, 2 ** (most.bit_length() - 1))
+
+
+def _positions(shape: tuple[int, ...]) -> int:
+    """Of an image [C, H, W], or of all frames of a clip."""
+    return max(1, shape[0] // 3) * shape[-2] * shape[-1]
 
 
 def free_memory(device: torch.device) -> int:

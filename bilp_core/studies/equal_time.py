@@ -44,7 +44,7 @@ def said(batches: pd.DataFrame) -> str:
     'IDC at IPC 10: best with *random* batches (40.0%); adaptive pruning as it is by default gives 37.5%.'
     """
     sentences = []
-    for _, found in report.measured(batches, SAME).groupby(["method", "ipc"], sort=False):
+    for _, found in report.measured(batches, SAME).groupby(SAME[:-1], sort=False):
         best = found.sort_values("value", ascending=False).iloc[0]
         default = found[found["batch"] == "adaptive"]["value"]
         text = (

@@ -13,6 +13,7 @@ it is there; rows that are there are not run again.
 import argparse
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -81,9 +82,7 @@ def main() -> None:
                     continue
                 settings = {"ipc": args.ipc, "network": args.network, "seed": seed, **way(name, args.lazy)}
 
-                def run(rounds: int, method: str = method, settings: dict = settings):
-                    return timed(method, args.options, train, settings, rounds)
-
+                run = partial(timed, method, args.options, train, settings)
                 short, long = run(args.timed)[1], run(2 * args.timed)[1]  # what a start takes is in both
                 rounds = max(args.timed, round(args.timed * 60 * args.minutes / (long - short)))
                 made, taken = run(rounds)

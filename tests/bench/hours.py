@@ -17,8 +17,6 @@ other. With one thread they are processor time, with more those of the wall; `lo
 """
 
 import argparse
-import os
-import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -87,12 +85,12 @@ def _storages(tree: object) -> list[torch.UntypedStorage]:
 @contextmanager
 def as_on_a_gpu() -> Iterator[None]:
     """Every batch passes as one, and nothing is compiled."""
-    usual, chunk = os.environ.get("BILP_COMPILE", "auto"), memory.CHUNK
-    os.environ["BILP_COMPILE"], memory.CHUNK = "0", 2**62
+    chunk, memory.CHUNK = memory.CHUNK, 2**62
     try:
-        yield
+        with steps.uncompiled():
+            yield
     finally:
-        os.environ["BILP_COMPILE"], memory.CHUNK = usual, chunk
+        memory.CHUNK = chunk
 
 
 def pieces() -> dict[Piece, dict[str, Any]]:
@@ -159,16 +157,14 @@ def counted(make: Callable[[], ours.Side]) -> dict[str, str]:
 
 
 def row(piece: Piece, size: int, settings: dict[str, Any]) -> dict[str, Any]:
-    clock_name = "cpu" if torch.get_num_threads() == 1 else "wall"
-    clock = time.process_time if clock_name == "cpu" else time.perf_counter
+    clock_name, clock = steps.clock_of_threads()
     stacked = None if piece.work == "round" else True
     count = counted(partial(built, piece, size, settings, stacked=stacked))
     run = built(piece, size, settings)
     run()
     taken = steps.seconds(run, clock)
-    load = max(0.0, os.getloadavg()[0] - 1)
     about = {"unit": unit(piece), "size": size, "seconds": f"{taken:.4g}"}
-    about |= {"threads": torch.get_num_threads(), "clock": clock_name, "load": f"{load:.1f}"}
+    about |= {"threads": torch.get_num_threads(), "clock": clock_name, "load": steps.load()}
     found = asdict(piece) | count | about
     return {name: found[name] for name in FIELDS} | origin("cpu")
 

@@ -91,7 +91,11 @@ def main() -> None:
             layer = last_layer(train, None, 0, lambda epoch: print("epoch", epoch, file=sys.stderr), **probe)
             held = held_out(train, options_of("glister", args.data)["validation"], 0)
             parts = {"features": layer.features, "logits": layer.logits, "labels": layer.labels, "held": held}
-            torch.save(parts, place)
+            torch.save({**parts, "probe": str(probe)}, place)
+        if (known := torch.load(place, weights_only=True).get("probe")) != str(probe):
+            raise SystemExit(
+                f"--layer {place}: of a network trained with {known}, not {probe}: remove it, or ask for the same"
+            )
         for method in METHODS:
             command = [sys.executable, __file__, args.data, "--one", method, str(place)]
             seconds, peak, left = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()

@@ -27,7 +27,8 @@ import re
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -143,14 +144,31 @@ def parts(run: Callable[[], object]) -> dict[str, float]:
     return {name: share / whole for name, share in shares.items()}
 
 
-def row(method: str, ipc: int, spec: str, runs: int, settings: dict[str, Any]) -> dict[str, Any]:
-    """Count uncompiled, then warm up, take the time of and profile the same round, compiled as usual."""
-    clock_name = "cpu" if torch.get_num_threads() == 1 else "wall"
-    clock = time.process_time if clock_name == "cpu" else time.perf_counter
+@contextmanager
+def uncompiled() -> Iterator[None]:
     usual = os.environ.get("BILP_COMPILE", "auto")
     os.environ["BILP_COMPILE"] = "0"
-    gflop = flop(built(method, ipc, spec, settings)) / 1e9
-    os.environ["BILP_COMPILE"] = usual
+    try:
+        yield
+    finally:
+        os.environ["BILP_COMPILE"] = usual
+
+
+def clock_of_threads() -> tuple[str, Clock]:
+    """The processor's for one thread, else that of the wall; with its name."""
+    return ("cpu", time.process_time) if torch.get_num_threads() == 1 else ("wall", time.perf_counter)
+
+
+def load() -> str:
+    """How many others want to run."""
+    return f"{max(0.0, os.getloadavg()[0] - 1):.1f}"
+
+
+def row(method: str, ipc: int, spec: str, runs: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """Count uncompiled, then warm up, take the time of and profile the same round, compiled as usual."""
+    clock_name, clock = clock_of_threads()
+    with uncompiled():
+        gflop = flop(built(method, ipc, spec, settings)) / 1e9
     peak, best, convolution = speeds(spec, clock)
     run = built(method, ipc, spec, settings)
     run()
@@ -158,12 +176,12 @@ def row(method: str, ipc: int, spec: str, runs: int, settings: dict[str, Any]) -
     shares = parts(run)
     products = shares.pop(PRODUCTS)
     most = sorted(shares.items(), key=lambda part: -part[1])
-    floor, load = gflop / peak, max(0.0, os.getloadavg()[0] - 1)
+    floor = gflop / peak
     values = (
         method, ipc, ", ".join(f"{name}={value}" for name, value in settings.items()), f"{taken:.4g}", f"{gflop:.4g}",
         f"{floor:.4g}", f"{taken / floor:.3g}", f"{floor / taken:.3f}", f"{gflop / convolution / taken:.3f}",
         f"{products:.3f}", "; ".join(f"{name} {share:.0%}" for name, share in most if share >= 0.01), f"{peak:.4g}",
-        best, f"{convolution:.4g}", spec, runs, torch.get_num_threads(), clock_name, f"{load:.1f}",
+        best, f"{convolution:.4g}", spec, runs, torch.get_num_threads(), clock_name, load(),
     )  # fmt: skip
     return dict(zip(FIELDS, values, strict=True)) | origin("cpu")
 
