@@ -108,7 +108,7 @@ def curves(values: pd.DataFrame, line: str = "criterion", panel: Sequence[str] =
             part = part.sort_values("ratio")
             _errorbar(axis, 100 * (1 - part["ratio"]), part, looks[name], name)
         axis.set_xscale("log")
-        axis.set_xticks(kept, [f"{share:g}" for share in kept])
+        axis.set_xticks(kept, _apart(kept))
         axis.minorticks_off()
         names = [value if isinstance(value, str) else f"{name} {value}" for name, value in zip(panel, key, strict=True)]
         axis.set_title(", ".join(names), fontsize="medium")
@@ -196,6 +196,15 @@ def percentiles(stratum: int) -> str:
 def _looks(names: pd.Series) -> dict[Any, tuple]:
     """A colour and a marker for each name, so that lines differ without colour too."""
     return dict(zip(names.unique(), zip(sns.color_palette("colorblind"), "osD^vP*X<>", strict=True), strict=False))
+
+
+def _apart(shares: Sequence[float]) -> list[str]:
+    """Labels of ascending shares on a log axis, none where it would touch the one before."""
+    labels, last = [], 0.0
+    for share in shares:
+        labels.append(f"{share:g}" if share >= 1.6 * last else "")
+        last = share if labels[-1] else last
+    return labels
 
 
 def _band(axis: Axes, row: pd.DataFrame, label: str) -> None:

@@ -466,6 +466,15 @@ def test_the_same_figure_gives_the_same_bytes(grid):
     assert report.show(report.curves(values), alt="a").data == report.show(report.curves(values), alt="a").data
 
 
+def test_labels_of_shares_stay_apart():
+    ratios = [0.0, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99]
+    values = pd.DataFrame({"criterion": "loss", "ratio": ratios, "value": 50.0, "std": 1.0})
+    (axis,) = report.curves(values).axes
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["1", "3", "5", "10", "20", "", "100"]
+    assert len(axis.get_xticks()) == len(ratios)
+    plt.close(axis.figure)
+
+
 def test_curves_show_kept_share_on_a_log_axis_with_the_full_data_band(grid):
     figure = report.curves(report.measured(grid, ["criterion", "ratio"]))
     axis = figure.axes[0]
