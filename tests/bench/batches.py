@@ -3,23 +3,24 @@
     .venv/bin/python tests/bench/batches.py DATA --out book/measurements/batches.csv
     .venv/bin/python tests/bench/batches.py DATA --out book/measurements/batches.csv --methods idc --ipc 10 --lazy 5 \
         --ways random adaptive "adaptive, by one image" "adaptive, by four images" "adaptive, by cotangents" \
-        --options '{"inner": 10}' --timed 2 --minutes 6 --seeds 1
+        --options '{"inner": 10}' --minutes 6 --seeds 1
 
-A few rounds of each way are timed; then each gets as many rounds as fit the same time, from the same seeds. Time is
-the processor's, of all threads, so that other work on the machine changes little. A row goes into the table as soon as
-it is there; rows that are there are not run again.
+Each way runs, from the same seeds, until its time is out, to the nearest round. Time is the processor's, of all
+threads, so that other work on the machine changes little; what is compiled is so before. A row goes into the table as
+soon as it is there; rows that are there are not run again.
 """
 
 import argparse
 import json
+import math
 import time
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from bilp_core.data import load
-from bilp_core.distillers import distill, make
+from bilp_core.distillers import EarlyStop, distill, make
 from bilp_core.evaluation import evaluate, protocol
 from bilp_core.pruning import Adaptive, Representative
 from bilp_core.trials import device, provenance
@@ -34,6 +35,7 @@ WAYS = {  # what is changed of Table 12's adaptive pruning; None: no such prunin
     "adaptive, by cotangents": {"effect": "cotangent"},
 }
 USUAL = list(WAYS)[:4]
+MOST = 10**6  # rounds: more than fit any time
 KEY = ("data", "method", "network", "ipc", "batch", "lazy", "options", "evaluation", "seed")
 
 
@@ -44,10 +46,17 @@ def way(name: str, lazy: int) -> dict:
     return {} if WAYS[name] is None else {"adaptive": Adaptive(0.3, lazy=lazy, **WAYS[name])}
 
 
-def timed(method: str, options: dict, data, settings: dict, rounds: int):
-    begin = time.process_time()
-    made = distill(make(method, iterations=rounds, **options), data, **settings)
-    return made, time.process_time() - begin
+@dataclass(frozen=True)
+class TimeOut(EarlyStop):
+    """Ends with the round after which another half of one would be too much."""
+
+    seconds: float = math.inf
+    ends: list[float] = field(default_factory=lambda: [time.process_time()])
+
+    def flat(self, losses: list[float]) -> bool:
+        self.ends.append(time.process_time())
+        begin, before, now = self.ends[0], *self.ends[-2:]
+        return now - begin + (now - before) / 2 > self.seconds
 
 
 def main() -> None:
@@ -61,9 +70,6 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=USUAL, choices=WAYS, metavar="WAY", help=f"of {', '.join(WAYS)}")
     parser.add_argument("--options", type=json.loads, default={}, help="of the methods, as JSON")
     parser.add_argument("--evaluation", type=json.loads, default={}, help="changes to the protocol, as JSON")
-    parser.add_argument(
-        "--timed", type=int, default=20, help="rounds more, which say how long one takes: with 20, two decisions"
-    )
     parser.add_argument("--minutes", type=float, default=4, help="of the processor, for each distillation")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", help="CSV file to write", required=True)
@@ -82,19 +88,19 @@ def main() -> None:
                     continue
                 settings = {"ipc": args.ipc, "network": args.network, "seed": seed, **way(name, args.lazy)}
 
-                run = partial(timed, method, args.options, train, settings)
-                short, long = run(args.timed)[1], run(2 * args.timed)[1]  # what a start takes is in both
-                rounds = max(args.timed, round(args.timed * 60 * args.minutes / (long - short)))
-                made, taken = run(rounds)
+                distiller = make(method, iterations=MOST, **args.options)
+                distill(distiller, train, early=EarlyStop(rounds=1), **settings)  # compiles, which is kept
+                clock = TimeOut(plateau=1, seconds=60 * args.minutes)
+                made = distill(distiller, train, early=clock, **settings)
                 recipe = protocol(
                     method, test, args.network, ipc=args.ipc, factor=made.formation.factor, **args.evaluation
                 )
                 found = evaluate(made, test, network=args.network, protocol=recipe, seed=seed)
-                row |= {"rounds": rounds, "seconds": taken}  # of the processor
+                row |= {"rounds": made.meta["rounds"], "seconds": clock.ends[-1] - clock.ends[0]}  # of the processor
                 row |= {"accuracy": found.mean, "std": found.std, **provenance(device())}
                 rows.append({**row, "versions": json.dumps(row["versions"])})
                 pd.DataFrame(rows).round(6).to_csv(out, index=False)
-                print(f"{method} {name} seed {seed}: {rounds} rounds, {100 * found.mean:.1f} %", flush=True)
+                print(f"{method} {name} seed {seed}: {row['rounds']} rounds, {100 * found.mean:.1f} %", flush=True)
 
 
 if __name__ == "__main__":
