@@ -23,6 +23,7 @@ VARIANTS = (
     "sketch",
     "exact:images=1",
     "sketch:images=1",
+    "sketch:images=2",
     "sketch:images=4",
     "sketch:images=10",
     "probes",
