@@ -14,7 +14,7 @@ from bilp_core.nets.networks import evaluation_spec, parse
 from bilp_core.trials import Trial
 
 PRESETS = Path("params")
-PROBES = {("coresets", "paper"): {"probe": {"trials": 25, "epochs": 100}}}  # such as CIFAR-10 has by default
+FULLEST = {("coresets", "paper"): {"fullest": {"trials": 25, "epochs": 100}}}  # such as CIFAR-10 has by default
 
 
 @pytest.mark.parametrize("chapter", [c.name for c in chapters() if "trials.run(" in c.text])
@@ -47,7 +47,7 @@ def test_a_wrong_parameter_is_refused():
 @pytest.mark.parametrize("chapter", [c.name for c in chapters() if "trials.run(" in c.text])
 def test_what_a_preset_plans_can_run(chapter, preset, folder):
     """All that rests on no image; the quick preset is run whole."""
-    for trial in planned(chapter, preset, {"data": folder, **PROBES.get((chapter, preset), {})}):
+    for trial in planned(chapter, preset, {"data": folder, **FULLEST.get((chapter, preset), {})}):
         runnable(trial)
 
 
