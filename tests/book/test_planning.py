@@ -14,7 +14,7 @@ from bilp_core.nets.networks import evaluation_spec, parse
 from bilp_core.trials import Trial
 
 PRESETS = Path("params")
-FULLEST = {("coresets", "paper"): {"fullest": {"trials": 25, "epochs": 100}}}  # such as CIFAR-10 has by default
+FULLEST = {("coresets", "paper"): {"fullest": {"trials": 50, "epochs": 100}}}  # such as CIFAR-10 has by default
 
 
 @pytest.mark.parametrize("chapter", [c.name for c in chapters() if "trials.run(" in c.text])
