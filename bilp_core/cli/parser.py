@@ -109,9 +109,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--tails", default="both", help="which ITE go: both, largest or smallest (both)")
     sub.add_argument(
         "--effect",
-        default="sketch",
+        default="auto",
         metavar="NAME",
-        help="how the ITE is found (sketch), such as sketch:images=1; see the chapter",
+        help="how the ITE is found (auto), such as sketch:images=1; see the chapter",
     )
     sub.add_argument(
         "--batch", default="random", choices=("random", "represent"),

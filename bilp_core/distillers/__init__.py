@@ -3,7 +3,7 @@
 from ..errors import Diverged
 from .batches import ClassBatches
 from .loop import distill, seen
-from .matching import Matching, Separable, check_adaptive, check_represent
+from .matching import Matching, Separable, check_adaptive, check_represent, settled
 from .method import Distiller, check_augment
 from .parts import Part, joined, only
 from .registry import METHODS, make, options_of, suited
@@ -30,6 +30,7 @@ __all__ = [
     "only",
     "options_of",
     "seen",
+    "settled",
     "start_of",
     "suited",
 ]

@@ -23,7 +23,7 @@ from ..utils import paths
 from ..utils.files import Unfinished
 from ..utils.progress import Report, patience
 from ..utils.revisions import changed
-from .matching import check_adaptive, check_represent
+from .matching import check_adaptive, check_represent, settled
 from .method import Distiller
 from .parts import Part, check_part, only
 from .run import Run
@@ -120,6 +120,7 @@ def distill(
     """
     data = seen(method, data, ipc)
     method, given, chosen = method.resolved(data, ipc), None, "set"
+    adaptive = settled(method, adaptive, ipc) if adaptive else None
     if isinstance(init, SyntheticSet):
         given, needed = init, 0
     else:

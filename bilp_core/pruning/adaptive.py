@@ -28,13 +28,14 @@ class Adaptive:
     """rate : share of a batch to drop, in (0, 1) (beta). lazy : steps of a class that one decision serves.
 
     tails : 'both' drops rate / 2 at each end; 'largest' or 'smallest' only that end (the paper's ablation).
-    effect : how the ITE is found, see `ite.Effect`: such as 'sketch', or 'sketch:images=1'.
+    effect : how the ITE is found, see `ite.Effect`: such as 'sketch', or 'sketch:images=1'. 'auto': a sketch; where a
+             class has several synthetic images, by a few of them if the method allows it, see `distillers.settled`.
     Raises InputError for a value out of range.
     Source: main paper; supplement Table 12 has rates of 0.2 and 0.3, and 5 or 10 steps.
 
     >>> from bilp_core.pruning import Adaptive
     >>> Adaptive(rate=0.3)
-    Adaptive(rate=0.3, lazy=10, tails='both', effect='sketch')
+    Adaptive(rate=0.3, lazy=10, tails='both', effect='auto')
     >>> Adaptive(rate=1.0)
     Traceback (most recent call last):
         ...
@@ -44,7 +45,7 @@ class Adaptive:
     rate: float
     lazy: int = 10
     tails: str = "both"
-    effect: str = "sketch"
+    effect: str = "auto"
 
     def __post_init__(self) -> None:
         if not 0 < self.rate < 1:
@@ -53,11 +54,12 @@ class Adaptive:
             raise InputError(f"lazy = {self.lazy}: must be at least 1")
         if self.tails not in TAILS:
             raise InputError(f"tails = {self.tails!r}: must be one of {', '.join(TAILS)}")
-        Effect.read(self.effect)
+        assert self.found
 
     @property
     def found(self) -> Effect:
-        return Effect.read(self.effect)
+        """How the ITE is found; where that is not settled, by a sketch of all."""
+        return Effect.read("sketch" if self.effect == "auto" else self.effect)
 
 
 @dataclass

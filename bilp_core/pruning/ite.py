@@ -321,7 +321,7 @@ class Effect:
     (Effect(variant='sketch', images=0), Effect(variant='sketch', images=1))
     >>> Effect.read("guess")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    bilp_core.errors.InputError: effect = 'guess': must be one of exact, taylor, ..., or such as sketch:images=1
+    bilp_core.errors.InputError: effect = 'guess': must be auto, one of exact, taylor, ..., or such as sketch:images=1
     """
 
     variant: str
@@ -331,7 +331,9 @@ class Effect:
     def read(cls, text: str) -> "Effect":
         found = re.fullmatch(r"([a-z]+)(?::images=([1-9][0-9]*))?", text)
         if not found or found[1] not in VARIANTS:
-            raise InputError(f"effect = {text!r}: must be one of {', '.join(VARIANTS)}, or such as sketch:images=1")
+            raise InputError(
+                f"effect = {text!r}: must be auto, one of {', '.join(VARIANTS)}, or such as sketch:images=1"
+            )
         return cls(found[1], int(found[2] or 0))
 
     def norms(self, of: Treatments, rng: Generator) -> Annotated[Tensor, "float [N]"]:

@@ -64,7 +64,7 @@ class Trial:
     adaptive: float = 0.0
     lazy: int = 10
     tails: str = "both"
-    effect: str = "sketch"
+    effect: str = "auto"
     splits: int = 1
     stop: int = 0
     plateau: int = 0
@@ -88,6 +88,10 @@ class Trial:
             raise InputError(f"stratum = {self.stratum} with ratio = {self.ratio}: choose one of the two")
         if not 0 <= self.adaptive < 1:
             raise InputError(f"adaptive = {self.adaptive}: the share dropped from a batch must be in [0, 1)")
+        if self.effect == "auto" and (
+            self.ipc == 1 or not self.adaptive
+        ):  # the same, as records from before there was auto have it
+            object.__setattr__(self, "effect", "sketch")
 
     def __hash__(self) -> int:
         return hash(self.key)

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from bilp_core.data import ImageData
-from bilp_core.distillers import METHODS, Matching, check_adaptive, distill, make
+from bilp_core.distillers import METHODS, Matching, Separable, check_adaptive, distill, make, settled
 from bilp_core.errors import InputError
 from bilp_core.nets import network
 from bilp_core.pruning import VARIANTS, Adaptive
 from bilp_core.pruning.ite import Effect
+from bilp_core.trials import Trial
 
 from .common import NET, a_run, short
 
@@ -68,9 +69,11 @@ def test_the_loss_is_of_all_images_and_the_run_the_same_again(name, data):
 
 @pytest.mark.parametrize("text", ["guess", "sketch:images=0", "sketch:image=1", "exact:", ""])
 def test_other_words_are_refused(text):
-    with pytest.raises(InputError, match="effect = '.*': must be one of exact, taylor, .* or such as sketch:images=1"):
+    with pytest.raises(
+        InputError, match="effect = '.*': must be auto, one of exact, taylor, .* or such as sketch:images=1"
+    ):
         Effect.read(text)
-    with pytest.raises(InputError, match="must be one of exact"):
+    with pytest.raises(InputError, match="must be auto, one of exact"):
         Adaptive(0.3, effect=text)
 
 
@@ -82,3 +85,30 @@ def test_methods_whose_images_share_pixels_or_act_together_are_refused(data):
     with pytest.raises(InputError, match="with 'frepo' no few images stand for all.*sketch by all of them works"):
         check_adaptive(make("frepo"), net, few)
     check_adaptive(make("frepo"), net, Adaptive(0.3))
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if issubclass(method, Separable)])
+def test_left_to_the_method_it_is_what_the_method_allows(name, data):
+    method = short(name)
+    for ipc in (1, 3):
+        found = settled(method, Adaptive(0.3, lazy=3, tails="largest"), ipc)
+        assert (found.rate, found.lazy, found.tails) == (0.3, 3, "largest")
+        assert found.found.variant == "sketch"
+        assert bool(found.found.images) == (ipc > 1 and name in MATCHING)
+        check_adaptive(method, a_run(method, data, ipc=ipc).net, found)
+    assert settled(method, Adaptive(0.3, effect="exact"), 3).effect == "exact"
+
+
+def test_a_set_says_what_the_method_settled_on(data):
+    made = [
+        distill(short("dc", iterations=1), data, 2, network=NET, init="noise", adaptive=Adaptive(0.4, 1, effect=effect))
+        for effect in ("auto", "sketch:images=1")
+    ]
+    assert made[0].meta["adaptive"]["effect"] == "sketch:images=1"
+    assert torch.equal(made[0].images, made[1].images)
+
+
+def test_where_it_makes_no_difference_a_trial_has_the_plain_sketch():
+    """As records have it from before it was left to the method."""
+    effects = [Trial("digits", ipc=ipc, adaptive=rate).effect for ipc in (1, 10) for rate in (0.0, 0.3)]
+    assert effects == ["sketch", "sketch", "sketch", "auto"]
