@@ -7,7 +7,7 @@ Two kinds of data frame go around here.
   comparison (published, ours at paper scale, this build) have one form.
 """
 
-from .bars import BARS, with_bars
+from .bars import BARS, with_bars, with_goals
 from .comparable import max_pruning_ratio
 from .figures import by_stratum, curves, legend, percentiles, show, style, versions
 from .images import image_grid
@@ -69,4 +69,5 @@ __all__ = [
     "version",
     "versions",
     "with_bars",
+    "with_goals",
 ]

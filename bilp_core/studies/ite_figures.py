@@ -165,7 +165,7 @@ def frontier(mean: pd.DataFrame) -> Figure:
     style()
     panels = list(mean.groupby(["ipc", "method"]))
     figure, axes = _panels(len(panels), 4, min(7.2, 1.4 + 2.4 * len(panels)), 2.0, 0.7)
-    looks = dict(zip(mean["variant"].unique(), zip("osD^vP*X", sns.color_palette(), strict=False), strict=False))
+    looks = dict(zip(mean["variant"].unique(), zip("osD^vP*X<p", sns.color_palette(), strict=False), strict=False))
     for axis, ((ipc, method), points) in zip(axes, panels, strict=True):
         for point in points.itertuples():
             marker, colour = looks[point.variant]
