@@ -44,7 +44,9 @@ def export(
     data_name : how a folder of images is called; its own name if None.
     A row of the same settings stays if the library would still give it, and goes if not (see `utils.revisions`).
     replace   : it goes in any case, such as one of another machine.
-    Returns how many are "added", "replaced", "there", "of another run" (there, and it stays) and "not run yet".
+    What the store lacks and another chapter's table has, of the same images and not outdated, is taken from there.
+    Returns how many are "added", "replaced", "there", "of another run" (there, and it stays), "of another chapter" and
+    "not run yet".
     Raises InputError for a name that does not suit the data, and for a name under which other images are there.
 
     >>> from pathlib import Path
@@ -69,11 +71,13 @@ def export(
     counts: Counter[str] = Counter()
     for trial in {trial.key: trial for trial in trials}.values():
         record = store.get(trial)
-        if record is None:
-            counts["not run yet"] += 1
-            continue
-        row = row_of(trial, record, data_name)
+        row = row_of(trial, record or {"accuracies": []}, data_name)
         same = identity(row)
+        if record is None:
+            shared = same not in order[chapter] and _holds(standing.get(same), row)
+            order[chapter] += [same] if shared else []
+            counts["of another chapter" if shared else "not run yet"] += 1
+            continue
         old = standing.get(same)
         gone = old is not None and old != row and (replace or outdated(old.get("revisions")))
         if old is None or gone:
@@ -185,6 +189,11 @@ def _by_key(rows: Iterable[Row]) -> dict[str, list[Row]]:
     for row in rows:
         found.setdefault(row["key"], []).append(row)
     return found
+
+
+def _holds(row: Row | None, asked: Row) -> bool:
+    """Whether a row of a table is what a trial of the images of `asked` would give."""
+    return row is not None and row.get("stamp", "") == asked["stamp"] and not outdated(row.get("revisions"))
 
 
 def _check_stamp(row: Row, others: Iterable[Row], folder: Path) -> None:

@@ -58,6 +58,31 @@ def test_a_chapter_of_which_nothing_is_done_has_no_table(store, folder):
     assert not folder.exists()
 
 
+def test_what_only_another_chapter_has_is_taken_from_its_table(store, folder, tmp_path, monkeypatch):
+    put(store, *ASKED[:3])
+    export(ASKED[:3], folder, "first", store)
+    empty = Store(tmp_path / "empty")
+    assert export(ASKED[1:], folder, "second", empty) == {"of another chapter": 2, "not run yet": 1}
+    assert read(folder / "second.csv") == read(folder / "first.csv")[1:]
+    assert export(ASKED[1:], folder, "second", empty) == {"not run yet": 3}  # there, and the store has none
+    monkeypatch.setitem(REVISIONS, "indicator:loss", 2)
+    assert export(ASKED, folder, "third", empty) == {"of another chapter": 2, "not run yet": 2}  # not what is outdated
+
+
+def test_other_images_of_another_chapter_are_not_taken(store, folder, tmp_path):
+    def trial_of_a_folder(colour):
+        place = tmp_path / f"images{colour}"
+        for name in ("train/a", "train/b", "test/a", "test/b"):
+            (place / name).mkdir(parents=True)
+            Image.new("L", (8, 8), colour).save(place / name / "0.png")
+        return Trial(str(place))
+
+    one, other = trial_of_a_folder(1), trial_of_a_folder(2)
+    put(store, one)
+    export([one], folder, "first", store, data_name="mine")
+    assert export([other], folder, "second", store, data_name="mine") == {"not run yet": 1}
+
+
 def test_an_outdated_row_goes_when_there_is_a_new_one(store, folder, monkeypatch):
     put(store, *ASKED)
     export(ASKED, folder, "first", store)
