@@ -39,7 +39,7 @@ def with_goals(board: pd.DataFrame) -> pd.DataFrame:
 
     >>> import pandas as pd
     >>> from bilp_core.report import with_goals
-    >>> rows = pd.DataFrame({"name": ["dm-step", "idc-step", "adaptive-dc", "ite-dc"], "ratio": [0.33, 0.5, 1.06, 0.02]})
+    >>> rows = pd.DataFrame({"name": ["dm-step", "idc-step", "adaptive-dc", "ite-dc"], "ratio": [0.33, 0.5, 1.06, 0.1]})
     >>> with_goals(rows.assign(spread=["0.32 to 0.35", "", "1.04 to 1.09", ""]))[["goal", "holds"]].values.tolist()
     [['0.3', 'no'], ['0.6', 'yes'], ['1.07', 'open'], ['', '']]
     """

@@ -6,8 +6,11 @@
 import pandas as pd
 
 from .. import report
+from ..distillers import make, settled
+from ..pruning import Adaptive
 
 SAME = ["data", "method", "ipc", "network", "batch"]
+BY = {0: "adaptive", 1: "adaptive, by one image", 4: "adaptive, by four images"}  # images that the ITE goes by; 0: all
 
 
 def shown(batches: pd.DataFrame) -> pd.DataFrame:
@@ -31,8 +34,8 @@ def shown(batches: pd.DataFrame) -> pd.DataFrame:
 
 
 def said(batches: pd.DataFrame) -> str:
-    """Which kind of batch gave the best sets of each method and IPC, and what the default way of adaptive pruning
-    (`adaptive`) gave beside it, in words.
+    """Which kind of batch gave the best sets of each method and IPC, and what the default way of adaptive pruning, and
+    that by all images, gave beside it, in words.
 
     batches : as for `shown`.
 
@@ -41,16 +44,18 @@ def said(batches: pd.DataFrame) -> str:
     >>> one = {"data": "x", "method": "idc", "ipc": 10, "network": "convnet", "rounds": 5, "seconds": 60.0, "seed": 0}
     >>> rows = [{**one, "batch": kind, "accuracy": share} for kind, share in (("random", 0.4), ("adaptive", 0.375))]
     >>> equal_time.said(pd.DataFrame(rows))
-    'IDC at IPC 10: best with *random* batches (40.0%); adaptive pruning as it is by default gives 37.5%.'
+    'IDC at IPC 10: best with *random* batches (40.0%); *adaptive* gives 37.5%.'
     """
     sentences = []
     for _, found in report.measured(batches, SAME).groupby(SAME[:-1], sort=False):
         best = found.sort_values("value", ascending=False).iloc[0]
-        default = found[found["batch"] == "adaptive"]["value"]
+        default = BY.get(settled(make(best["method"]), Adaptive(0.3), int(best["ipc"])).found.images)
         text = (
             f"{best['method'].upper()} at IPC {best['ipc']}: best with *{best['batch']}* batches ({best['value']:.1f}%)"
         )
-        if len(default) and best["batch"] != "adaptive":
-            text += f"; adaptive pruning as it is by default gives {default.iloc[0]:.1f}%"
+        for way, about in {BY[0]: "", default: ", which is the default,"}.items():
+            value = found[found["batch"] == way]["value"]
+            if len(value) and best["batch"] != way:
+                text += f"; *{way}*{about} gives {value.iloc[0]:.1f}%"
         sentences.append(text + ".")
     return " ".join(sentences)

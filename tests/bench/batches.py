@@ -27,7 +27,7 @@ from bilp_core.trials import device, provenance
 
 WAYS = {  # what is changed of Table 12's adaptive pruning; None: no such pruning
     "random": None,
-    "adaptive": {},
+    "adaptive": {"effect": "sketch"},  # by all images of a class
     "adaptive, largest": {"tails": "largest"},
     "represent": None,
     "adaptive, by one image": {"effect": "sketch:images=1"},

@@ -19,13 +19,25 @@ def test_each_kind_has_the_means_of_its_own_seeds():
     assert found["accuracy"].tolist() == ["31.0 ± 1.0", "31.0"]
 
 
-def test_the_best_kind_is_named_for_each_method():
-    one = {"data": "x", "ipc": 10, "network": "convnet", "seed": 0, "rounds": 1, "seconds": 1.0}
-    rows = [("idc", "random", 0.4), ("idc", "adaptive", 0.5), ("dc", "random", 0.45), ("dc", "adaptive", 0.35)]
+def test_the_best_kind_is_named_for_each_method_and_so_is_the_default():
+    one = {"data": "x", "network": "convnet", "seed": 0, "rounds": 1, "seconds": 1.0}
+    rows = [
+        ("idc", 10, "adaptive", 0.5),
+        ("idc", 10, "random", 0.4),
+        ("idc", 10, "adaptive, by four images", 0.3),
+        ("dc", 10, "random", 0.45),
+        ("dc", 10, "adaptive", 0.35),
+        ("dc", 1, "random", 0.3),
+        ("dc", 1, "adaptive", 0.25),
+    ]
     found = equal_time.said(
-        pd.DataFrame([{**one, "method": name, "batch": kind, "accuracy": share} for name, kind, share in rows])
+        pd.DataFrame(
+            [{**one, "method": name, "ipc": ipc, "batch": kind, "accuracy": share} for name, ipc, kind, share in rows]
+        )
     )
     assert found == (
-        "IDC at IPC 10: best with *adaptive* batches (50.0%). "
-        "DC at IPC 10: best with *random* batches (45.0%); adaptive pruning as it is by default gives 35.0%."
+        "IDC at IPC 10: best with *adaptive* batches (50.0%); "
+        "*adaptive, by four images*, which is the default, gives 30.0%. "
+        "DC at IPC 10: best with *random* batches (45.0%); *adaptive* gives 35.0%. "
+        "DC at IPC 1: best with *random* batches (30.0%); *adaptive*, which is the default, gives 25.0%."
     )
