@@ -33,6 +33,9 @@ def _plan(names: list[str], preset: str, parameters: dict[str, str]) -> None:
 
     found = [trial for name in names for trial in book.planned(name, preset, parameters)]
     print(trials.plan(found, show=print))
+    print(
+        "(of trials alone: scores and networks that a chapter makes for its figures are not in it, and can take hours)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -159,7 +159,7 @@ def parser() -> argparse.ArgumentParser:
     set_usage(command, seed, options)
 
     preset = Parser(add_help=False)
-    preset.add_argument("--preset", default="quick", metavar="NAME", help="quick or paper (quick)")
+    preset.add_argument("--preset", default="quick", metavar="NAME", help="quick, photos or paper (quick)")
     preset.add_argument("--engine", metavar="NAME", help="where trials run: local, ray or inline ($BILP_ENGINE; local)")
     sub = command("run", book.run, "execute one chapter of the book and render it", preset)
     sub.add_argument("chapter", metavar="CHAPTER", help="such as redundancy")

@@ -13,7 +13,7 @@ from .figures import by_stratum, curves, legend, percentiles, show, style, versi
 from .images import image_grid
 from .origin import provenance, ran_on
 from .photographs import photographs, set_pictures
-from .reading import MEASUREMENTS, committed, committed_curves, measurements, published
+from .reading import CIFAR10, MEASUREMENTS, asked, committed, committed_curves, measurements, names_of, published
 from .tables import (
     ABSENT,
     MARK,
@@ -32,10 +32,12 @@ from .values import VERSIONS, differences, mark_comparable, max_ratios, measured
 __all__ = [
     "ABSENT",
     "BARS",
+    "CIFAR10",
     "MARK",
     "MEASUREMENTS",
     "NOT_RUN",
     "VERSIONS",
+    "asked",
     "by_stratum",
     "committed",
     "committed_curves",
@@ -50,6 +52,7 @@ __all__ = [
     "measured",
     "measurements",
     "name_full",
+    "names_of",
     "one_by_one",
     "over_seeds",
     "percent",

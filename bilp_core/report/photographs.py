@@ -1,6 +1,7 @@
 """What we found on photographs: what a chapter shows first."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,13 +17,18 @@ from .values import measured, named_by_end
 
 
 def photographs(
-    records: pd.DataFrame, published: pd.DataFrame | None = None, panel: Sequence[str] = ("method",)
+    records: pd.DataFrame,
+    published: pd.DataFrame | None = None,
+    panel: Sequence[str] = ("method",),
+    asked: Iterable[tuple[Any, ...]] | None = None,
 ) -> list[Any]:
     """What our committed records on photographs say: a figure, a table with the published numbers, and a sentence.
 
     records   : of one data set, with the criteria and ratios to compare, see `committed`.
     published : the paper's values of the same criteria and ratios; they stand beside the first panel alone.
     panel     : the settings that make a panel each.
+    asked     : all cells there should be, as tuples of the panel's settings, a criterion and a ratio; None: of each
+                panel that there is all criteria and ratios that some panel has.
     Returns what `display` shows: of an empty frame, that nothing was run yet. A cell that is still missing is named.
     Synthetic sets are shown as far as there are pictures of them (`trials.pictures`).
 
@@ -39,6 +45,8 @@ def photographs(
     """
     if records.empty:
         return [Markdown("Not run yet.")]
+    if records["ipc"].nunique() > 1 and "ipc" not in panel:
+        panel, asked = [*panel, "ipc"], None
     by = [*panel, "criterion", "ratio"]
     values = measured(records, by)
     data = ", ".join(records["data"].unique())
@@ -48,7 +56,7 @@ def photographs(
     return [
         show(curves(values, panel=panel), alt=alt),
         table(_numbers(values, published, panel), _caption(records, data)),
-        Markdown("\n\n".join([*_sentences(values, panel), *_missing(values, panel)])),
+        Markdown("\n\n".join([*_sentences(values, panel), *_missing(values, panel, asked)])),
         *([show(sets, alt=f"The synthetic sets of {data}, an image a class, by what was removed.")] if sets else []),
     ]
 
@@ -90,12 +98,12 @@ def _caption(records: pd.DataFrame, data: str) -> str:
 
 
 def _numbers(values: pd.DataFrame, published: pd.DataFrame | None, panel: Sequence[str]) -> pd.DataFrame:
-    theirs = {} if published is None else {(r["criterion"], r["ratio"]): r for r in published.to_dict("records")}
+    theirs = {} if published is None else {_cell(r): r for r in published.to_dict("records")}
     first = tuple(values.iloc[0][list(panel)])
     rows = []
     order = values.sort_values([*panel, "ratio", "criterion"], ascending=[True] * len(panel) + [False, True])
     for row in order.to_dict("records"):
-        known = theirs.get((row["criterion"] if row["ratio"] else None, row["ratio"]))
+        known = theirs.get(_cell(row))
         known = known if tuple(row[name] for name in panel) == first else None
         rows.append(
             [row[name] for name in panel]
@@ -104,6 +112,11 @@ def _numbers(values: pd.DataFrame, published: pd.DataFrame | None, panel: Sequen
             + [plus_minus(row["value"], row["std"]), str(int(row["trials"]))]
         )
     return pd.DataFrame(rows, columns=[*panel, "criterion", "removed", "published", "ours", "seeds"])
+
+
+def _cell(row: Mapping[Any, Any]) -> tuple[str | None, float]:
+    """What was removed; with full data no criterion counts."""
+    return row["criterion"] if row["ratio"] else None, row["ratio"]
 
 
 def _sentences(values: pd.DataFrame, panel: Sequence[str]) -> list[str]:
@@ -126,18 +139,34 @@ def _sentences(values: pd.DataFrame, panel: Sequence[str]) -> list[str]:
     return found
 
 
-def _missing(values: pd.DataFrame, panel: Sequence[str]) -> list[str]:
-    """What each panel that there is lacks: full data, and of all criteria and ratios that some panel has."""
-    pruned = values[values["ratio"] > 0]
-    whole = {tuple(row) for row in values.loc[values["ratio"] == 0, list(panel)].itertuples(index=False)}
-    criteria = [name for name in pruned["criterion"].unique() if "(" not in name]  # an end of its own is an extra
+def _missing(values: pd.DataFrame, panel: Sequence[str], asked: Iterable[tuple[Any, ...]] | None) -> list[str]:
+    """What each panel lacks of what is `asked`, see `photographs`."""
+    there = {(*key, *_cell(row)) for key, row in _keyed(values, panel)}
+    wanted: dict[tuple, dict[float, list[str]]] = {}
+    for *key, criterion, ratio in _usual(values, panel) if asked is None else asked:
+        cells = wanted.setdefault(tuple(key), {}).setdefault(ratio, [])
+        if (*key, *_cell({"criterion": criterion, "ratio": ratio})) not in there:
+            cells += [] if criterion in cells else [criterion]
+    begun = {key for key, _ in _keyed(values, panel)}
     lacking = []
-    for key, part in values.groupby(list(panel), sort=False):
-        there = set(zip(part["criterion"], part["ratio"], strict=True))
-        cells = [] if key in whole else ["full data"]
-        for ratio in sorted(pruned["ratio"].unique(), reverse=True):
-            absent = [name for name in criteria if (name, ratio) not in there]
-            cells += [f"{' and '.join(absent)} at {ratio:.0%}"] if absent else []
+    for whose, ratios in wanted.items():
+        cells = [
+            f"{' and '.join(ratios[ratio])} at {ratio:.0%}" if ratio else "full data"
+            for ratio in sorted(ratios, key=lambda ratio: -ratio if ratio else -1)  # full data first
+            if ratios[ratio]
+        ]
         if cells:
-            lacking.append(f"{', '.join(map(str, key))}: {', '.join(cells)}")
+            lacking.append(f"{', '.join(map(str, whose))}: {', '.join(cells) if whose in begun else 'all'}")
     return [f"Not run yet: {'; '.join(lacking)}."] if lacking else []
+
+
+def _usual(values: pd.DataFrame, panel: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Of each panel that there is: full data, and all criteria and ratios that some panel has."""
+    pruned = values[values["ratio"] > 0]
+    criteria = [name for name in pruned["criterion"].unique() if "(" not in name]  # an end of its own is an extra
+    cells = [("random", 0.0), *product(criteria, pruned["ratio"].unique())]
+    return [(*key, *cell) for key in dict.fromkeys(key for key, _ in _keyed(values, panel)) for cell in cells]
+
+
+def _keyed(values: pd.DataFrame, panel: Sequence[str]) -> list[tuple[tuple[Any, ...], dict[Hashable, Any]]]:
+    return [(tuple(row[name] for name in panel), row) for row in values.to_dict("records")]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from ..errors import InputError
 from ..trials.exporting import outdated
@@ -18,6 +19,7 @@ MEASUREMENTS = (
     "batches", "bench", "derivative", "draws", "fair", "frontier", "hours", "ite", "large", "rankings", "real",
     "selection", "starts", "steps", "tried", "unrolling",
 )  # fmt: skip
+CIFAR10 = ("cifar10", "CIFAR-10 (JPEG)")  # as released, and as the JPEGs that `tests/gpu/plan.py` packs
 
 
 def published(name: str | list[str] | None = None, /, **where: Any) -> pd.DataFrame:
@@ -51,7 +53,8 @@ def committed(**where: Any) -> pd.DataFrame:
 
     Columns are those of `trials.export`; preset ("single" for trials of none) and chapter, to filter by; and outdated:
     whether the library was revised since in a part that the record rests on (tables mark it). A trial of several
-    chapters is one row. A setting that did not exist yet when a record was made has the default it then got.
+    chapters is one row. A setting that did not exist yet when a record was made has the default it then got; so has a
+    start that was not named.
     Raises InputError for a column that there is not.
 
     >>> from bilp_core import report
@@ -68,8 +71,34 @@ def committed(**where: Any) -> pd.DataFrame:
         if not records.empty and field.default not in (MISSING, None):
             column = records[field.name] if field.name in records else pd.Series(field.default, records.index)
             records[field.name] = column.where(column.notna(), field.default)
+    if {"method", "init"} <= set(records) and records["init"].isna().any():
+        from ..distillers import METHODS  # with torch
+
+        own = records["method"].map({name: method.default_init for name, method in METHODS.items()})
+        records["init"] = records["init"].astype(object).where(records["init"].notna(), own)
     chosen = _filter(records, where)
     return chosen if chosen.empty or "key" not in chosen else chosen.drop_duplicates("key", ignore_index=True)
+
+
+def asked(preset: str, chapter: str) -> dict[str, Any]:
+    """What `params/<preset>/<chapter>.yaml` asks for.
+
+    >>> from bilp_core import report
+    >>> report.asked("photos", "redundancy")["criteria"]
+    ['random', 'loss']
+    """
+    return yaml.safe_load((root() / "params" / preset / f"{chapter}.yaml").read_text("utf-8"))
+
+
+def names_of(records: pd.DataFrame, otherwise: str = "cifar10") -> str:
+    """The data sets of records, for a caption; `otherwise` where there are none.
+
+    >>> import pandas as pd
+    >>> from bilp_core import report
+    >>> report.names_of(pd.DataFrame({"data": ["cifar10", "CIFAR-10 (JPEG)", "cifar10"]}))
+    'cifar10 and CIFAR-10 (JPEG)'
+    """
+    return " and ".join(records["data"].unique()) if len(records) else otherwise
 
 
 def measurements(name: str) -> pd.DataFrame:

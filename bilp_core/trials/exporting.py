@@ -157,13 +157,15 @@ def trial_of(row: Mapping[str, str]) -> Trial:
 
 
 def identity(row: Mapping[str, str]) -> str:
-    """Stands for the settings of a row, whatever machine, folder and revision it is of.
+    """Stands for the settings of a row, whatever machine, folder and revision it is of, and whether or not it names the
+    start that its method has by default.
 
     >>> from bilp_core.trials.exporting import identity
     >>> identity({"data": "mine", "criterion": "loss"}) == identity({"data": "mine", "device": "a GPU"})
     True
     """
-    return files.key({**trial_of(row).settings, "speed": row.get("speed") or "auto"})
+    trial = trial_of(row)
+    return files.key({**trial.settings, "init": trial.start, "speed": row.get("speed") or "auto"})
 
 
 def outdated(made: Any) -> bool:
@@ -198,6 +200,11 @@ def _holds(row: Row | None, asked: Row) -> bool:
 
 def _check_stamp(row: Row, others: Iterable[Row], folder: Path) -> None:
     for other in others:
+        if row["stamp"] and other.get("stamp") == row["stamp"] and other["data"] != row["data"]:
+            raise InputError(
+                f"data {row['data']!r} are in {folder} as {other['data']!r} already (stamp {row['stamp']}): give "
+                f"--data-name {other['data']!r}"
+            )
         if other["data"] == row["data"] and other.get("stamp") not in ("", None, row["stamp"]):
             raise InputError(
                 f"data {row['data']!r} are other images in {folder} (stamp {other['stamp']}, these {row['stamp']}): "

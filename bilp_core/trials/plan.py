@@ -98,7 +98,7 @@ class Plan:
                 "(from a few timed steps of each kind; other work on the machine makes it more)",
             ]
         elif self.total == self.stored:
-            lines.append("nothing is left to run")
+            lines.append("no trial is left to run")
         return "\n".join(lines)
 
 

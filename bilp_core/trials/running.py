@@ -91,7 +91,8 @@ def run(
     unique = {trial.key: trial for trial in trials}
     found = {key: record for key, trial in unique.items() if (record := store.get(trial)) is not None}
     pending = [trial for key, trial in unique.items() if key not in found]
-    pending.sort(key=lambda trial: trial.seed)  # all settings once before any twice: a run that is stopped tells most
+    # all settings once before any twice, the most pruned first: a run that is stopped tells most
+    pending.sort(key=lambda trial: (trial.seed, trial.ipc, -trial.ratio))
     if pending:
         runner = engine if engine is not None and not isinstance(engine, str) else engines.engine(engine)
         try:

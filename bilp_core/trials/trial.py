@@ -119,11 +119,11 @@ class Trial:
     @property
     def rests_on(self) -> tuple[str, ...]:
         """The parts of the library that decide its numbers, see `utils.revisions`."""
-        return (*replace(self, init=self._start)._set_parts, "protocol")
+        return (*replace(self, init=self.start)._set_parts, "protocol")
 
     @property
     def _set_parts(self) -> tuple[str, ...]:
-        init = self._start if revisions.any_of("init:") else self.init or ""
+        init = self.start if revisions.any_of("init:") else self.init or ""
         own = [f"method:{self.method}", f"init:{init}", *(["adaptive"] if self.adaptive else [])]
         return (*(self._score_parts if self.prunes else self._data_parts), *own)
 
@@ -136,7 +136,8 @@ class Trial:
         return ("core", f"data:{'folder' if folder_stamp(self.data) else self.data}")
 
     @property
-    def _start(self) -> str:
+    def start(self) -> str:
+        """Where the images start: `init`, or what the method has by default."""
         if self.init:
             return self.init
         from ..distillers import METHODS  # with torch, which keys do without as long as no start was revised

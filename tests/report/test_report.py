@@ -572,11 +572,39 @@ def test_photographs_average_over_seeds_alone():
     assert "loss reaches 30.0%" in said.data
 
 
+def test_photographs_name_what_was_asked_for_and_stands_nowhere():
+    rows = [("dc", "random", 0.0), ("dc", "loss", 0.9)]
+    records = pd.DataFrame(rows, columns=["method", "criterion", "ratio"])
+    records = records.assign(
+        data="photos", seed=0, ipc=1, accuracy=0.3, repeats=5, device="CPU", date="2026", commit="1"
+    )
+    cells = [(method, *cell) for method in ("dc", "dm") for cell in (("loss", 0.0), ("loss", 0.9), ("craig", 0.95))]
+    _, _, said, *_ = report.photographs(records, asked=cells)
+    assert said.data.splitlines()[-1] == "Not run yet: dc: craig at 95%; dm: all."
+
+
+def test_photographs_have_the_published_value_of_full_data_beside_them():
+    rows = pd.DataFrame({"method": "dc", "criterion": ["random", "loss"], "ratio": [0.0, 0.9]})
+    records = rows.assign(data="photos", seed=0, ipc=1, accuracy=0.3, repeats=5, device="CPU", date="2026", commit="1")
+    _, numbers, *_ = report.photographs(records, report.published("table1"))
+    shown = {row[1]: row[3] for row in numbers.data.to_numpy()}
+    [full] = report.published("table1", ratio=0).to_dict("records")
+    assert shown["full data"] == report.plus_minus(full["value"], full["std"])
+    assert shown["loss"] != report.ABSENT
+
+
+def test_photographs_do_not_average_over_ipcs():
+    rows = pd.DataFrame({"ipc": [1, 10], "accuracy": [0.24, 0.45]})
+    records = rows.assign(method="dm", criterion="loss", ratio=0.9, seed=0, data="photos", repeats=5, device="CPU")
+    _, numbers, *_ = report.photographs(records.assign(date="2026", commit="1"))
+    assert numbers.data["ours"].tolist() == ["24.0", "45.0"]
+
+
 def test_photographs_name_the_cells_that_were_not_run():
     """Only of panels that there are, and not for one that removed the other end once."""
     rows = [("dc", "noise", "random", 0.0), ("dc", "noise", "random", 0.9), ("dc", "noise", "loss", 0.9)]
     rows += [("dm", "real", "loss", 0.9), ("dm", "real", "loss", 0.97)]
-    records = pd.DataFrame(rows, columns=["method", "init", "criterion", "ratio"]).assign(drop="largest")
+    records = pd.DataFrame(rows, columns=["method", "init", "criterion", "ratio"]).assign(drop="largest", ipc=1)
     records = pd.concat([records, records.iloc[[2]].assign(drop="smallest")])
     records = records.assign(data="photos", seed=0, accuracy=0.3, repeats=5, device="CPU", date="2026", commit="1")
     _, _, said, *_ = report.photographs(records, panel=["method", "init"])

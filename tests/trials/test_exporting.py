@@ -69,6 +69,14 @@ def test_what_only_another_chapter_has_is_taken_from_its_table(store, folder, tm
     assert export(ASKED, folder, "third", empty) == {"of another chapter": 2, "not run yet": 2}  # not what is outdated
 
 
+def test_a_start_that_is_named_is_that_of_the_method(store, folder, tmp_path):
+    """Or one experiment would be two rows."""
+    put(store, Trial("digits"))
+    export([Trial("digits")], folder, "first", store)
+    asked = [Trial("digits", init="noise"), Trial("digits", init="real")]
+    assert export(asked, folder, "second", Store(tmp_path / "empty")) == {"of another chapter": 1, "not run yet": 1}
+
+
 def test_other_images_of_another_chapter_are_not_taken(store, folder, tmp_path):
     def trial_of_a_folder(colour):
         place = tmp_path / f"images{colour}"
@@ -153,8 +161,10 @@ def test_a_folder_is_named_and_stamped_and_its_path_stays_here(store, folder, pe
     trial = Trial(str(pets))
     put(store, trial)
     export([trial], folder, "first", store)
-    export([trial], folder, "second", store, data_name="Pets (JPEG)")
-    own, given = read(folder / "first.csv")[0], read(folder / "second.csv")[0]
+    with pytest.raises(InputError, match=r"'Pets \(JPEG\)' are in .* as 'pets' already .*--data-name 'pets'"):
+        export([trial], folder, "second", store, data_name="Pets (JPEG)")
+    export([trial], folder.parent / "other", "second", store, data_name="Pets (JPEG)")
+    own, given = read(folder / "first.csv")[0], read(folder.parent / "other/second.csv")[0]
     assert [own["data"], given["data"]] == ["pets", "Pets (JPEG)"]
     assert own["stamp"] == given["stamp"]
     assert len(own["stamp"]) == 16

@@ -38,7 +38,7 @@ def test_what_is_stored_is_not_to_do(tmp_path):
     assert (after.total, after.stored) == (4, 2)
     assert counted(after) == {("trial", "ratio=0.0"): 1, ("trial", "ratio=0.5"): 1}
     run(trials, tmp_path, "inline", progress=False)
-    assert str(plan(trials, tmp_path, "inline")) == "4 trials, 4 of them stored\nnothing is left to run"
+    assert str(plan(trials, tmp_path, "inline")) == "4 trials, 4 of them stored\nno trial is left to run"
 
 
 def test_a_set_that_several_judge_is_made_once(tmp_path):
