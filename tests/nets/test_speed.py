@@ -73,6 +73,16 @@ def test_as_many_networks_as_one_likes_are_compiled(monkeypatch):
     compiling._of_network.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("positions", "device", "works", "expected"),
+    [(3e7, "cpu", True, True), (2.9e7, "cpu", True, False), (3e7, "cuda", True, False), (3e7, "cpu", False, False)],
+)
+def test_long_runs_on_a_cpu_with_a_compiler_are_compiled(positions, device, works, expected, monkeypatch):
+    monkeypatch.setattr(compiling, "_compiler_works", lambda: works)
+    monkeypatch.setattr(compiling, "_of_network", lambda *_: "compiled")
+    assert (compiled(abs, positions, torch.device(device), "net") == "compiled") is expected
+
+
 def test_what_is_used_no_longer_is_freed(monkeypatch):
     """Of the graphs of more networks than are kept only the last ones live."""
     graphs = []
