@@ -13,8 +13,8 @@ import torch
 from ..errors import InputError
 from . import speed
 
-# Positions in a whole run from which compiling (about 20 s, cold) pays on a CPU. Small images need no rule of their own:
-# of a pass of the default ConvNet 0.55 of the time is left at 8x8, 0.65 at 16x16 and 0.68 at 32x32.
+# Positions in a whole run from which compiling (about 20 s, cold) pays on a CPU. Small images need no rule of their
+# own: of a pass of the default ConvNet 0.55 of the time is left at 8x8, 0.65 at 16x16 and 0.68 at 32x32.
 COMPILE_ABOVE = 3e7
 
 
