@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Annotated, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -147,8 +148,14 @@ class ImageData:
         images = self.images[:] if indices is None else self.images[indices]
         if self.whitening is not None:
             return self.whitening.apply(images)
-        mean, std = (torch.tensor(v, device=self.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        mean, std = (_constant(v, self.device) for v in (self.mean, self.std))
         return images.float().div_(255).sub_(mean).div_(std)
+
+
+@lru_cache(maxsize=16)
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Of each channel, [C, 1, 1]: made once, since a GPU waits for what comes from the host."""
+    return torch.tensor(values, device=device).view(-1, 1, 1)
 
 
 def strips(images: Annotated[Tensor, "[n, TC, H, W]"], frames: int) -> Annotated[Tensor, "[n, C, H, kW]"]:

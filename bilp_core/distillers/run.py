@@ -23,7 +23,19 @@ from .batches import ClassBatches
 if TYPE_CHECKING:
     from .method import Distiller
 
-GRAIN = 16  # images by which a part of a batch may grow to meet a size that is compiled
+GRAIN = 16  # sizes that are compiled are multiples of it
+SIZES = 6  # of parts smaller than a chunk, at most; beside the chunk itself, since torch compiles eight of a function
+
+
+def filled(count: int, chunk: int) -> int:
+    """The size up to which `count` images, fewer than a chunk, are filled up: one of few, and no more than a chunk.
+
+    >>> from bilp_core.distillers.run import filled
+    >>> [filled(count, 64) for count in (1, 16, 17, 63)], [filled(count, 256) for count in (1, 49, 255)]
+    ([16, 16, 32, 64], [48, 96, 256])
+    """
+    grain = GRAIN * math.ceil(chunk / (GRAIN * SIZES))
+    return min(grain * math.ceil(count / grain), chunk)
 
 
 class Run:
@@ -133,11 +145,12 @@ class Run:
         """
         call = self.compiled(function, self._positions)
         for part in images.split(self.chunk):
+            size = filled(len(part), self.chunk)
             if len(part) == self.chunk or call is function:
                 yield call(self.net, part, *args)
-            elif self.batches.adaptive:
-                # any number survives; filled up to one of a few, each of which is compiled once
-                missing = -len(part) % GRAIN
+            elif self.batches.adaptive or size == self.chunk:
+                # any number survives, and classes may differ by a little; each size is compiled once
+                missing = size - len(part)
                 weights = torch.cat([part.new_ones(len(part)), part.new_zeros(missing)])
                 yield call(self.net, torch.cat([part, part[:1].expand(missing, -1, -1, -1)]), *args, weights)
             else:  # the rest of a batch: seldom enough to run as it is

@@ -3,9 +3,10 @@ r"""What compiling costs and gives: the first step with nothing kept, the first 
     .venv/bin/python tests/bench/starts.py --out book/measurements/starts.csv
 
 Each first step is that of a new process; `cold` has an empty folder for what torch compiles, `kept` the same folder
-again. Steps after it are timed turn by turn with those of a process that compiles nothing. Rows `digits-*` are of small
-images, for which a run must be long before it compiles: there compiling is forced. Processor's seconds of one thread
-for steps (medians), seconds on the wall for first steps, in which the C++ compiler is a process of its own.
+again. Steps after it are timed turn by turn with those of a process that compiles nothing. Compiling is forced, as long
+runs choose it by themselves; rows `digits-*` are of small images, in batches that are larger than their classes. Freed
+memory is kept, as our commands do. Processor's seconds of one thread for steps (medians), seconds on the wall for first
+steps, in which the C++ compiler is a process of its own.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from rows import origin, read, write
 from talking import Process
 
 from bilp_core.data import load
+from bilp_core.nets import speed
 
 PAIRS = 5
 WHAT = {
@@ -38,6 +40,7 @@ WHAT = {
 def job(name: str) -> None:
     """The first step, and one more for each line read."""
     torch.set_num_threads(1)
+    speed.prepare("cpu")
     run = WHAT[name]("cpu")
     begun = time.perf_counter()
     run()

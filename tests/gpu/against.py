@@ -40,6 +40,6 @@ def measured(name: str, checkout: list, device: str, left: Callable[[], float], 
     try:
         subprocess.run([sys.executable, *map(str, command)], check=True, timeout=left())
         with out.open(newline="") as file:
-            return next(csv.DictReader(file))
-    except (subprocess.SubprocessError, OSError, StopIteration) as error:
+            return [row for row in csv.DictReader(file) if row["name"] == name][-1]  # all names share the file
+    except (subprocess.SubprocessError, OSError, LookupError) as error:
         return {"name": name, "note": f"{type(error).__name__}: {error}"[:200]}

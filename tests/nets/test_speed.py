@@ -1,9 +1,11 @@
 """What trades digits for time: the switch, and that bfloat16 changes no result beyond a stated tolerance."""
 
+import gc
 import platform
 import subprocess
 import sys
 import textwrap
+import weakref
 from functools import partial
 
 import pytest
@@ -15,6 +17,7 @@ from bilp_core.errors import InputError
 from bilp_core.evaluation import evaluate, protocol
 from bilp_core.indicators import score
 from bilp_core.nets import Ensemble, compiling, speed
+from bilp_core.nets import ensemble as ensembles
 from bilp_core.nets.compiling import compiled
 from bilp_core.synthetic import initial
 
@@ -68,6 +71,58 @@ def test_as_many_networks_as_one_likes_are_compiled(monkeypatch):
     again = Ensemble("convnet:depth=1,width=10", (1, 8, 8), 10, seeds=[2], stacked=False)
     assert again._run is ensemble._run, "the same network is not compiled again"
     compiling._of_network.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("positions", "device", "works", "expected"),
+    [(3e7, "cpu", True, True), (2.9e7, "cpu", True, False), (3e7, "cuda", True, False), (3e7, "cpu", False, False)],
+)
+def test_long_runs_on_a_cpu_with_a_compiler_are_compiled(positions, device, works, expected, monkeypatch):
+    monkeypatch.setattr(compiling, "_compiler_works", lambda: works)
+    monkeypatch.setattr(compiling, "_of_network", lambda *_: "compiled")
+    assert (compiled(abs, positions, torch.device(device), "net") == "compiled") is expected
+
+
+def test_what_is_used_no_longer_is_freed(monkeypatch):
+    """Of the graphs of more networks than are kept only the last ones live."""
+    graphs = []
+
+    def backend(graph, _):
+        def run(*inputs):
+            return graph.forward(*inputs)
+
+        graphs.append(weakref.ref(run))
+        return run
+
+    def alive():
+        gc.collect()
+        return [graph() is not None for graph in graphs]
+
+    def named():
+        return {name for name in vars(ensembles) if name.startswith("__compiled_fn")}
+
+    monkeypatch.setenv("BILP_COMPILE", "1")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    compiling._of_network.cache_clear()
+    before = named()
+    for width in range(1, 19):
+        ensemble = Ensemble(f"convnet:depth=1,width={width}", (1, 8, 8), 10, seeds=[0], stacked=False)
+        ensemble.logits(torch.zeros(5, 1, 8, 8))
+        if width == 1:
+            used = ensemble
+    assert alive() == [True] + [False] + [True] * 16, "what is in use stays, the oldest of the others goes"
+    assert len(named() - before) == 17
+    used.logits(torch.zeros(5, 1, 8, 8))
+    assert len(graphs) == 18, "nor is it compiled again"
+    compiling._of_network.cache_clear()
+    del used, ensemble
+    assert not any(alive())
+    assert named() == before
+
+
+def test_a_torch_without_a_way_to_free_is_left_alone(monkeypatch):
+    monkeypatch.delattr(torch._C._dynamo.eval_frame, "reset_code")
+    compiling._forget((lambda: None).__code__)
 
 
 def test_mixed_precision_is_used_where_it_is_allowed_only(monkeypatch, ensemble):
