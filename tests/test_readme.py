@@ -114,6 +114,7 @@ def test_rerun_with_other_parameters(here, monkeypatch, capfd):
     (here / "book/intro.md").write_text("# Tiny\n")
     (here / "book/_toc.yml").write_text("format: jb-book\nroot: intro\nchapters: [{file: chapters/redundancy}]\n")
     (here / "params/quick").mkdir(parents=True)
+    (here / "params/photos").symlink_to(ROOT / "params/photos")  # what the page says is missing of it
     (here / "params/quick/redundancy.yaml").write_text(yaml.safe_dump(PRESET))
     monkeypatch.setenv("BILP_ENGINE", "inline")
     for words in commands("Rerun with other parameters"):
