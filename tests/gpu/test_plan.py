@@ -183,6 +183,25 @@ def test_rows_without_a_checkout_are_named(tmp_path):
     assert found.keys() == against.jobs("", "cpu", lambda: 0.5, tmp_path).keys()
 
 
+def test_each_name_gets_its_own_row_of_the_file_that_they_share(tmp_path, monkeypatch):
+    out, ratios = tmp_path / "bench.csv", iter(("0.5", "0.7", "0.6"))
+
+    def bench(command, **_):  # adds a row, as the script does
+        head = "" if out.exists() else "name,ratio\n"
+        with out.open("a") as file:
+            file.write(f"{head}{command[command.index('--only') + 1]},{next(ratios)}\n")
+
+    monkeypatch.setattr(against.subprocess, "run", bench)
+    found = [against.measured(name, [], "cpu", lambda: 1.0, out) for name in ("dm-step", "dc-step", "dm-step")]
+    assert [(row["name"], row["ratio"]) for row in found] == [
+        ("dm-step", "0.5"),
+        ("dc-step", "0.7"),
+        ("dm-step", "0.6"),
+    ]
+    monkeypatch.setattr(against.subprocess, "run", lambda *_, **__: None)
+    assert "no row idc-step" in against.measured("idc-step", [], "cpu", lambda: 1.0, out)["note"]
+
+
 # ---- trials within a time -----------------------------------------------------------------------------------------
 
 
