@@ -22,7 +22,7 @@ def cutmix(images: Tensor, labels: Tensor, rng: Generator) -> tuple[Tensor, Tens
     """
     height, width = images.shape[-2:]
     share, y, x = torch.rand(3, generator=rng, device=rng.device).tolist()
-    order = torch.randperm(len(images), generator=rng, device=rng.device).to(images.device)
+    order = torch.randperm(len(images), generator=rng, device=rng.device).to(images.device, non_blocking=True)
     reach = (1 - share) ** 0.5
     top, bottom = _side(int(y * height), int(height * reach) // 2, height)
     left, right = _side(int(x * width), int(width * reach) // 2, width)

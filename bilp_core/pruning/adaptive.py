@@ -89,7 +89,7 @@ class RunningNormal:
 
     def update(self, values: Tensor) -> None:
         """values : [N], finite, N >= 1."""
-        mean, variance = float(values.mean()), float(values.var(correction=0))
+        mean, variance = torch.stack([values.mean(), values.var(correction=0)]).tolist()  # a GPU waits once
         if math.isnan(self.mean):
             self.mean, self.variance = mean, variance
         else:
