@@ -17,7 +17,7 @@ from PIL import Image
 
 from bilp_core.distillers import METHODS
 from bilp_core.indicators import INDICATORS
-from bilp_core.nets import NETWORKS
+from bilp_core.nets import NETWORKS, speed
 from bilp_core.trials import grid, timing
 from bilp_core.utils import paths
 
@@ -137,6 +137,40 @@ def test_every_entry_of_the_registries_is_there():
         assert {entry.name for entry in found if entry.kind == kind} == set(names)
     starts = {f"{name}, init {init}" for name, method in METHODS.items() for init in method.inits}
     assert {entry.name for entry in found if entry.kind == "method"} == starts
+
+
+def tf32():
+    return [entry for entry in agree.entries() if entry.tf32]
+
+
+def test_what_is_on_by_default_is_compared_too():
+    """Rounding as TF32 does shows, in first and second derivatives, and is within what is tolerated."""
+    found = tf32()
+    assert {"dc", "dm"} <= {entry.name for entry in found if entry.kind == "tf32 method"}
+    assert "tf32 protocol" in {entry.kind for entry in found}
+    for entry in found:
+        row = agree.compared(entry, "cpu")
+        assert "note" not in row
+        assert row["agrees"]
+        assert row["error"] > 1e-4
+
+
+def test_the_gpu_is_told_to_use_tf32_and_the_cpu_not():
+    seen = []
+
+    def watched(device):
+        seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, speed.mode()))
+        return torch.zeros(1), torch.ones(1)
+
+    with emulated_gpu():
+        for kind in ("method", "tf32 method"):
+            agree.compared(agree.Entry(kind, "watched", watched), "cuda")
+    assert seen == 3 * [(False, False, "plain")] + [(True, False, "auto")]
+
+
+def test_ten_bits_are_left():
+    x = torch.tensor([1 + 2**-10, 1 + 2**-11 + 2**-20, 1 + 2**-12, -3.0, 0.0])
+    assert agree._ten_bits(x).tolist() == [1 + 2**-10, 1 + 2**-10, 1.0, -3.0, 0.0]
 
 
 @pytest.mark.parametrize("begins", ["method dm, init real", "method mtt, init noise", "indicator loss", "protocol idc"])

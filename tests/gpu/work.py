@@ -109,7 +109,7 @@ def line(row: dict[str, Any]) -> str:
     if "kind" in row:
         error = "no number" if row["error"] is None else f"{row['error']:.1e}"
         verdict = "agrees" if row["agrees"] else "DIFFERS"
-        return f"{verdict:8} {row['kind']:10} {row['name']:24} {error} {row.get('note', '')}".rstrip()
+        return f"{verdict:8} {row['kind']:13} {row['name']:24} {error} {row.get('note', '')}".rstrip()
     if "note" in row:
         return f"{row['name']:22} {row['note']}"
     return f"{row['name']:22} ours {row['ours_seconds']} s, theirs {row['reference_seconds']} s, ratio {row['ratio']}"
@@ -122,7 +122,7 @@ def told(found: dict[str, Any]) -> str:
     rows = list(found.get("agree", {}).values())
     if rows:
         good = sum(row["agrees"] for row in rows)
-        lines += ["", f"Two steps, GPU against CPU, float32 without TF32: {good} of {len(rows)} agree"]
+        lines += ["", f"Two steps, GPU against CPU, float32, TF32 only where it is named: {good} of {len(rows)} agree"]
         for kind, tolerance in agree.TOLERANCES.items():
             errors = [row["error"] for row in rows if row["kind"] == kind and row["error"] is not None]
             if errors:
