@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 
 from bilp_core.distillers import METHODS
-from bilp_core.indicators import INDICATORS
+from bilp_core.indicators import INDICATORS, options_of
 from bilp_core.nets import NETWORKS, speed
 from bilp_core.trials import grid, timing
 from bilp_core.utils import paths
 
 from ..emulated_gpu import emulated_gpu
-from . import against, agree, packing, work
+from . import against, agree, goals, packing, work
 from .paper import Paper
 
 ROOT = paths.root()
@@ -92,12 +92,20 @@ def test_from_pack_to_tables_and_on_from_there(tmp_path, archive):
     again = run(tmp_path, "--minutes", "0.2")  # too few for any entry, and there is no trial left
     assert (again["calls"], len(again["paper"]["trials"]), again["paper"]["skipped"]) == (2, 2, {})
     assert again["agree"] == first["agree"]
-    assert again["skipped"].keys() == {"agree: no time was left", "against: no --references were given"}
+    assert again["skipped"].keys() == {
+        "agree: no time was left",
+        "goals: no time was left",
+        "against: no --references were given",
+    }
     assert len(again["skipped"]["agree: no time was left"]) == len(agree.entries()) - 1
     told = (tmp_path / "out/summary.txt").read_text()
     assert "1 of 1 agree" in told
     assert "2 trials, in the tables" in told
     assert "dm-step" in told
+    last = run(tmp_path, "--parts", "goals", "--only", "dc, IPC 1")
+    assert list(last["goals"]) == ["dc, IPC 1", "dc, IPC 10"]
+    assert {row["holds"] for row in last["goals"].values()} == {None}
+    assert "rehearsed dc, IPC 10" in (tmp_path / "out/summary.txt").read_text()
 
 
 def test_a_pack_is_whole_and_small(tmp_path, archive, monkeypatch):
@@ -234,6 +242,51 @@ def test_each_name_gets_its_own_row_of_the_file_that_they_share(tmp_path, monkey
     ]
     monkeypatch.setattr(against.subprocess, "run", lambda *_, **__: None)
     assert "no row idc-step" in against.measured("idc-step", [], "cpu", lambda: 1.0, out)["note"]
+
+
+# ---- the goals ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("goal", goals.GOALS, ids=lambda goal: goal.name)
+def test_each_goal_is_timed(goal):
+    row = goals.measured(goal, "cpu", lambda: 1e9)
+    assert "note" not in row
+    assert (row["holds"], row["goal"]) == (None, goal.seconds)
+    assert row["how"].startswith("from ")
+    assert row["seconds"] > 0
+
+
+def test_the_goals_are_those_of_default_settings_at_cifar10s_shapes():
+    wanted = {("", 0): 15, ("dc", 1): 10, ("dc", 10): 240, ("dm", 10): 120}
+    assert {(goal.method, goal.ipc): goal.seconds for goal in goals.GOALS} == wanted
+    assert not any(goal.options for goal in goals.GOALS)
+    data = replace(goals.FULL, each=50).images("cpu")  # a hundredth
+    assert (goals.FULL.each * data.num_classes, data.shape, data.named) == (50000, (3, 32, 32), "cifar10")
+    asked = goals.Goal("", 1.0, "dc", 10).work(data, None)
+    assert (asked.units, asked.method.loops(10), asked.run.spec) == (1000, (10, 50), "convnet")
+    assert options_of("loss", "cifar10")["batch"] == 512
+
+
+@pytest.mark.parametrize(("left", "how"), [(1e9, "a whole run"), (1e-9, "from 3 rounds of 3")])
+def test_a_goal_is_a_whole_run_where_there_is_time(left, how, monkeypatch):
+    """On a card that is there, with a clock by which all takes a second."""
+    monkeypatch.setattr(goals, "_seconds", lambda work, _: (work(), 1.0)[1])
+    monkeypatch.setattr(goals, "FULL", replace(goals.TINY, share=0.25, seconds=9.0))
+    with emulated_gpu():
+        found = [
+            goals.measured(goals.Goal("dm", seconds, "dm", 1, {"iterations": 3}), "cuda", lambda: left)
+            for seconds in (1.0, 0.5)
+        ]
+    assert [row["how"] for row in found] == [how] * 2
+    assert [row["holds"] for row in found] == [True, False]
+    assert work.line(found[0]).endswith(f"1 s, {how}; goal 1 s")
+    assert work.line(found[1]).startswith("MISSED")
+
+
+def test_a_goal_that_cannot_be_timed_is_named():
+    row = goals.measured(goals.Goal("none", 1.0, "no such method", 1), "cpu", lambda: 1.0)
+    assert "no such method" in row["note"]
+    assert work.line(row).startswith("none")
 
 
 # ---- trials within a time -----------------------------------------------------------------------------------------
