@@ -10,18 +10,20 @@ without CUDA, could see it, moves tensors, and remembers where the call works. A
 operations below: it marks what they make, and refuses operands and generators of two devices where a GPU would.
 
 No number differs from the CPU's, and nothing is measured: it finds faults of placement, not of rounding. Processes that
-are started inside see no GPU.
+are started inside see no GPU. `waits` lists what would keep the host until the GPU has done all that it was given.
 """
 
 import contextlib
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
 from functools import cache
 from types import SimpleNamespace
 from typing import NamedTuple
 from unittest import mock
 
 import torch
+import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
@@ -34,6 +36,13 @@ COPIES = {"aten::copy_", "aten::_foreach_copy_"}  # may go from one device to an
 INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_", "aten::_unsafe_index"}
 # numbers on the host, tensors without dimensions, may meet tensors of the GPU in pointwise operations, and in these
 WITH_NUMBERS = {"aten::fill_", "aten::masked_fill", "aten::masked_fill_", "aten::index_fill", "aten::index_fill_"}
+# what the host cannot go on without: numbers of a GPU, or how many there are
+READ = {
+    "aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::bincount",
+    "aten::_unique2", "aten::unique_dim", "aten::unique_consecutive",
+}  # fmt: skip
+FROM_LISTS = {torch.tensor, torch.Tensor.new_tensor}
+_waits: list[list[str]] = []  # those that are asked for
 _works: list[tuple[bool, bool]] = []  # for each call that is running: on the GPU? because it was told so?
 
 
@@ -86,6 +95,7 @@ class _Moved(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
+        _wait("copy of a gradient")
         return _Moved.apply(grad, ctx.from_gpu), None
 
 
@@ -104,14 +114,18 @@ class _Calls(TorchFunctionMode):
             raise RuntimeError("assigned grad has data located on a different device")
         if (asked := kwargs.pop("device", None)) is not None:
             here = _is_gpu(asked)
+        if here and (func in FROM_LISTS or func is torch.Tensor.tolist):
+            _wait(func.__name__)
         generator = kwargs.get("generator")
         if generator is not None and _is_gpu(generator.device) != here:
             raise RuntimeError(f"generator of another device than the tensors that {func.__name__} draws")
         if func in GRADIENTS:
             _refuse_gradients(*args, **kwargs)
         _works.append((here, asked is not None))
+        counts = func is F.one_hot and _classes(*args, **kwargs) > 0
         try:
-            out = func(*args, **kwargs)
+            with _checked_by_the_host() if counts else contextlib.nullcontext():
+                out = func(*args, **kwargs)
         finally:
             _works.pop()
         if func is torch.as_tensor and asked is not None:
@@ -129,14 +143,17 @@ def _refuse_gradients(ends, *_, gradient=None, grad_outputs=None, **__):
 
 def _move(func, x, *args, **kwargs):
     copy, layout = kwargs.pop("copy", False), kwargs.pop("memory_format", None)
+    soon = kwargs.get("non_blocking", False)
     if func is not torch.Tensor.to:
         there, dtype = func is torch.Tensor.cuda, None
     elif args and isinstance(args[0], torch.Tensor):
         there, dtype = on_gpu(args[0]), args[0].dtype
     else:
-        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        device, dtype, soon, _ = torch._C._nn._parse_to(*args, **kwargs)
         there = on_gpu(x) if device is None else _is_gpu(device)
     if there != on_gpu(x):
+        if not (there and soon):
+            _wait("copy to the GPU" if there else "copy to the host")
         x, copy = _Moved.apply(x, there), False
     return x.to(dtype or x.dtype, copy=copy, **({"memory_format": layout} if layout else {}))
 
@@ -152,8 +169,65 @@ class _Operations(TorchDispatchMode):
             there = any(places)
         if len(set(places)) > 1:
             _refuse(func, args, kwargs)
+        if _waits and any(places) and _waiting(func, args, kwargs):
+            _wait(func._schema.name.removeprefix("aten::"))
         out = func(*args, **kwargs)
         return _mark(out) if there and func._schema.name not in COPIES else out
+
+
+def _waiting(func, args, kwargs) -> bool:
+    """Whether a GPU has this operation wait."""
+    name = func._schema.name
+    by_name = dict(zip(_about(func).names, args, strict=False)) | kwargs
+    if name in COPIES:
+        pairs = zip(_tensors(args[0]), _tensors(args[1]), strict=True)
+        return not by_name.get("non_blocking") and any(on_gpu(x) != on_gpu(y) for x, y in pairs)
+    if name in INDEXING:
+        indices = _tensors(by_name["indices"])
+        masks = [x for x in indices if x.dtype in (torch.bool, torch.uint8)]
+        filled = "values" in by_name and by_name["values"].numel() == 1 and masks == indices  # by masked_fill
+        return not all(map(on_gpu, indices)) or bool(masks and not filled)
+    return name in READ or (name == "aten::repeat_interleave" and by_name.get("output_size") is None)
+
+
+def _wait(what: str) -> None:
+    """Note it for those who ask, with the line of the library."""
+    if _waits:
+        ours = [frame for frame in traceback.extract_stack() if "/bilp_core/" in frame.filename]
+        where = f" at {ours[-1].filename.rpartition('/bilp_core/')[2]}, in {ours[-1].name}" if ours else ""
+        for found in _waits:
+            found.append(what + where)
+
+
+@contextlib.contextmanager
+def waits() -> Iterator[list[str]]:
+    """Inside `emulated_gpu`: of all that follows what makes the host wait for a GPU, in turn, and where.
+
+    Reading a number, a mask as an index, what counts (nonzero, unique, bincount), copies to the host, and copies to the
+    GPU that do not say `non_blocking`, `torch.tensor` of a list and an index on the host among them.
+    It sees calls in Python and what they ask of PyTorch's kernels; not what happens inside of these (a solver that
+    reads its status, memory that has to be asked for, a copy from pageable memory too large for the driver to put
+    aside), nor what a compiled function or a library beside PyTorch does.
+    """
+    _waits.append(found := [])
+    try:
+        yield found
+    finally:
+        _waits[:] = [other for other in _waits if other is not found]
+
+
+@contextlib.contextmanager
+def _checked_by_the_host():
+    """What PyTorch's functions check of numbers on the host alone is no wait."""
+    kept, _waits[:] = list(_waits), []
+    try:
+        yield
+    finally:
+        _waits[:] = kept
+
+
+def _classes(_, num_classes=-1):
+    return num_classes
 
 
 class _About(NamedTuple):

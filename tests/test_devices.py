@@ -14,13 +14,15 @@ from bilp_core.coresets.glister import SCOPES
 from bilp_core.coresets.gradmatch import PICKS
 from bilp_core.coresets.last_layer import GRADIENTS
 from bilp_core.data import ImageData, whitening
-from bilp_core.distillers import METHODS, Distiller, Matching, check_adaptive, distill, experts, make, state
+from bilp_core.distillers import METHODS, Distiller, Matching, Run, check_adaptive, distill, experts, make, state
 from bilp_core.distillers import options_of as method_options
 from bilp_core.errors import InputError
 from bilp_core.evaluation import Protocol, baselines, beside, evaluate, fair, protocol, taught
 from bilp_core.evaluation.protocols import METHODS as JUDGED
 from bilp_core.indicators import INDICATORS, options_of, score
 from bilp_core.nets import NETWORKS, PROBES, Ensemble, Probe, Recipe, augment, fit, measure, network
+from bilp_core.nets.mixing import cutmix
+from bilp_core.nets.views import Views
 from bilp_core.pruning import VARIANTS, Adaptive, Representative, keep, relative_diversity
 from bilp_core.studies import ite_variants, mislabelled, rankings
 from bilp_core.studies.first_order import first_order_errors
@@ -30,7 +32,7 @@ from bilp_core.trials import Trial, plan, run
 from bilp_core.utils.files import Unfinished
 
 from .distillers.common import NET, SHORT, short
-from .emulated_gpu import emulated_gpu
+from .emulated_gpu import emulated_gpu, waits
 from .indicators.common import PROBED, TINY
 
 QUICK = Protocol(epochs=1, lr=0.01)
@@ -226,6 +228,60 @@ def test_students_of_trajectories(checkpoint, data, tmp_path):
     buffer = experts.load(tmp_path / found.meta["experts"], 1)
     start = buffer.parameters(0, 0, found.images.device)
     assert student_path(found, start).is_cuda
+
+
+# ---- what a GPU is waited for -----------------------------------------------------------------------------------
+
+
+def waited(method, data, rounds=4, **settings):
+    """In the last of a few rounds at IPC 1: what keeps the host, see `waits` for what that cannot see."""
+    method = method.resolved(data, 1)
+    rng = torch.Generator(data.device).manual_seed(0)
+    run = Run(method, data, method.start(data, 1, method.default_init, rng, NET), NET, rng, **settings)
+    run.state = method.prepare(run)
+    for _ in range(rounds - 1):
+        method.step(run)
+    with waits() as found:
+        method.step(run)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("dc", {}), ("dc", {"augment": True}), ("dsa", {}), ("dm", {}), ("dm", {"augment": False}), ("idc", {})],
+)
+def test_a_round_never_waits_for_the_gpu(name, options, data):
+    assert waited(brief(name, iterations=9, **options), data) == []
+
+
+@pytest.mark.parametrize(("name", "turns"), [("dc", 2), ("dm", 1), ("idc", 2)])
+def test_a_decision_about_a_batch_waits_four_times(name, turns, data):
+    """Are the ITEs finite, their mean and variance, is a sample inside, and which are."""
+    found = waited(brief(name, iterations=9), data, adaptive=Adaptive(0.4, lazy=1))
+    assert len(found) == 4 * turns * data.num_classes
+    assert {place.partition(" at ")[2].partition(",")[0] for place in found} == {
+        "distillers/batches.py",
+        "pruning/adaptive.py",
+    }
+
+
+def test_a_batch_is_normalised_and_mixed_unwaited(data):
+    """The first batch brings mean and deviation to the GPU; each part of the data has its own."""
+    for part in (data, data.subset(torch.arange(9, device="cuda"))):
+        with waits() as found:
+            part.batch()
+        assert len(found) == 2
+        with waits() as found:
+            images = part.batch(torch.arange(4, device="cuda"))
+            cutmix(images, torch.eye(4, device="cuda", dtype=torch.float32), torch.Generator().manual_seed(0))
+        assert found == []
+    views = Views.draw(4, (8, 8), torch.Generator().manual_seed(0), least=0.5)
+    with waits() as found:
+        views = views.to("cuda")
+    assert found == []
+    with waits() as found:
+        views.to("cpu")
+    assert len(found) == 4
 
 
 # ---- indicators, coresets -----------------------------------------------------------------------------------------

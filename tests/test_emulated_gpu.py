@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .emulated_gpu import GPU, emulated_gpu, on_gpu
+from .emulated_gpu import GPU, emulated_gpu, on_gpu, waits
 
 
 @pytest.fixture
@@ -103,6 +103,52 @@ def test_what_a_gpu_does_is_done_there(what):
     assert found.device == GPU
     assert found.is_cuda
     assert not found.is_cpu
+
+
+WAITS = {
+    "number": lambda x: float(x[0]),
+    "truth": lambda x: bool(x[0]),
+    "list": lambda x: x.tolist(),
+    "list of one": lambda x: x.sum().tolist(),
+    "mask": lambda x: x[x > 0],
+    "mask with values": lambda x: x.index_put_((x > 0,), there(3)),
+    "index on the host": lambda x: x[torch.tensor([0])],
+    "nonzero": lambda x: x.nonzero(),
+    "unique": lambda x: x.unique(),
+    "how often": lambda x: x.repeat_interleave(torch.ones(3, dtype=torch.int64, device="cuda")),
+    "list to the GPU": lambda _: torch.tensor([1.0], device="cuda"),
+    "list like another": lambda x: x.new_tensor([1.0]),
+    "to the GPU": lambda _: host(3).to("cuda"),
+    "into the GPU": lambda x: x.copy_(host(3)),
+    "back": lambda x: x.cpu(),
+    "back unwaited": lambda x: x.to("cpu", non_blocking=True),  # nor are the numbers there
+}
+
+
+@emulated
+@pytest.mark.parametrize("what", WAITS)
+def test_what_a_gpu_is_waited_for(what):
+    x = there(3)
+    with waits() as found:
+        WAITS[what](x)
+    assert len(found) == 1, found
+
+
+@emulated
+def test_what_is_not_waited_for():
+    x, index = there(3), torch.tensor([0, 2], device="cuda")
+    with waits() as found:
+        x[index] = 2 * x[index] + torch.tensor(1.0)
+        x[x > 5] = 0.0
+        x.masked_fill_(x > 2, 1.0)
+        x.copy_(host(3), non_blocking=True)
+        host(3).to("cuda", non_blocking=True)
+        torch.zeros(3, device="cuda")
+        F.one_hot(index, 3)  # on a host it looks whether the classes are in their range
+        host(3).tolist()
+    assert found == []
+    x.tolist()
+    assert found == []  # is over
 
 
 @emulated

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property
 from typing import Annotated, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -104,6 +104,12 @@ class ImageData:
     def device(self) -> torch.device:
         return self.images.device
 
+    @cached_property
+    def levels(self) -> tuple[Tensor, Tensor]:
+        """`mean` and `std` on the device, float32 [C, 1, 1] each; made once, since copying them makes a GPU wait."""
+        mean, std = (torch.tensor(v, device=self.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        return mean, std
+
     def to(self, device: torch.device | str) -> "ImageData":
         return replace(
             self,
@@ -148,7 +154,7 @@ class ImageData:
         images = self.images[:] if indices is None else self.images[indices]
         if self.whitening is not None:
             return self.whitening.apply(images)
-        mean, std = (_constant(v, self.device) for v in (self.mean, self.std))
+        mean, std = self.levels
         return images.float().div_(255).sub_(mean).div_(std)
 
 

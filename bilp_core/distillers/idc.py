@@ -221,7 +221,7 @@ class IDC(GradientMatching):
         with torch.no_grad():
             run.images.clamp_(low, high)
         # a step of image_lr on pixels is one of image_lr / std^2 on normalised images
-        scale = torch.tensor(run.data.std, device=run.images.device).view(-1, 1, 1) ** -2
+        scale = run.data.levels[1] ** -2
         seen = torch.zeros((), device=run.images.device)
         for _ in range(self.inner):
             for label in range(run.data.num_classes):
@@ -263,5 +263,5 @@ def limits(data: ImageData) -> tuple[Tensor, Tensor]:
     >>> [float(limit) for limit in limits(data)]
     [-2.0, 2.0]
     """
-    mean, std = (torch.tensor(v, device=data.device).view(-1, 1, 1) for v in (data.mean, data.std))
+    mean, std = data.levels
     return -mean / std, (1 - mean) / std

@@ -84,7 +84,8 @@ class Views:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def to(self, device: torch.device | str) -> Views:
-        return Views(*(value.to(device) for value in self.tensors().values()))
+        there = torch.device(device).type != "cpu"  # which need not be waited for, as a copy that comes back must
+        return Views(*(value.to(device, non_blocking=there) for value in self.tensors().values()))
 
     def expand(self, count: int) -> Views:
         """One view for `count` images, each mixed with none."""

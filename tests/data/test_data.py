@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import pickle
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision import datasets
 
-from bilp_core.data import DATASETS, ImageData, check, load
+from bilp_core.data import DATASETS, ImageData, check, fingerprint, load
 from bilp_core.errors import InputError
 
 
@@ -63,6 +64,17 @@ def test_batch_subset_and_classes():
     assert part.labels.tolist() == [0, 0]
     assert part.counts().tolist() == [2, 0]
     assert part.images.flatten().tolist() == [4, 5, 0, 1]
+
+
+def test_levels_are_those_of_the_data_that_are_asked():
+    data, _ = load("digits")
+    mean, std = data.levels
+    assert (mean.shape, mean.item(), std.item()) == ((1, 1, 1), pytest.approx(data.mean[0]), pytest.approx(data.std[0]))
+    assert data.levels[0] is mean
+    other = replace(data, mean=(0.25,))
+    assert other.levels[0].item() == 0.25
+    assert pickle.loads(pickle.dumps(data.subset(torch.arange(3)))).levels[1].item() == std.item()
+    assert fingerprint(data) == fingerprint(replace(data))
 
 
 def test_wrong_tensors_are_refused():

@@ -39,7 +39,14 @@ def measured(name: str, checkout: list, device: str, left: Callable[[], float], 
     command = [BENCH, *checkout, "--device", device, "--clock", clock, "--only", name, "--out", out]
     try:
         subprocess.run([sys.executable, *map(str, command)], check=True, timeout=left())
-        with out.open(newline="") as file:
-            return [row for row in csv.DictReader(file) if row["name"] == name][-1]  # all names share the file
+        return last(name, out)
     except (subprocess.SubprocessError, OSError, LookupError) as error:
         return {"name": name, "note": f"{type(error).__name__}: {error}"[:200]}
+
+
+def last(name: str, out: Path) -> dict[str, Any]:
+    """The row that was added last under a name: many names, and calls, share the file. LookupError without one."""
+    with out.open(newline="") as file:
+        if rows := [row for row in csv.DictReader(file) if row["name"] == name]:
+            return rows[-1]
+    raise LookupError(f"no row {name} in {out.name}")

@@ -5,7 +5,8 @@
     tar xf pack.tar source/tests                               there, where only pack.tar was brought
     python3 source/tests/gpu/plan.py run pack.tar --minutes 9 --out out
 
-In turn: every method, start, indicator, network and protocol of the registries on the GPU against the CPU (`agree.py`);
+In turn: every method, start, indicator, network and protocol of the registries on the GPU against the CPU, and what
+TF32 changes (`agree.py`); whether four goals hold, of seconds on one such card (`goals.py`);
 our steps beside the references', where `--references` names a folder with their checkouts (`against.py`); trials of the
 chapters, most telling first, each with an estimate before it, so that none is cut, and in the tables the moment it is
 done (`paper.py`). `out/summary.txt` and `summary.json` say what ran, what was skipped and why. Nothing is done twice:
@@ -30,7 +31,7 @@ from tests.gpu import packing  # noqa: E402
 
 WHEELS = ("pandas", "python-dateutil", "six", "pyyaml", "safetensors", "tqdm")  # small, and not always beside PyTorch
 NEEDED = ("numpy", "pandas", "PIL", "yaml", "safetensors", "scipy", "torchvision")
-PARTS = ("agree", "against", "paper")
+PARTS = ("agree", "goals", "against", "paper")
 
 
 def pack(args: argparse.Namespace) -> None:
@@ -97,7 +98,7 @@ def main() -> int:
     ran.add_argument("--kept", type=Path, help="kept.tar.gz of an earlier call on another machine")
     ran.add_argument("--references", type=Path, help="folder with checkouts, named as `against.py` says")
     ran.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    ran.add_argument("--only", default="", help="of the first two parts, what begins so")
+    ran.add_argument("--only", default="", help="of all parts but the last, what begins so")
     args = parser.parse_args()
     for name in ("out", "home", "kept", "references", "pack"):
         if isinstance(value := getattr(args, name, None), Path):

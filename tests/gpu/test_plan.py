@@ -17,13 +17,13 @@ import torch
 from PIL import Image
 
 from bilp_core.distillers import METHODS
-from bilp_core.indicators import INDICATORS
-from bilp_core.nets import NETWORKS
+from bilp_core.indicators import INDICATORS, options_of
+from bilp_core.nets import NETWORKS, speed
 from bilp_core.trials import grid, timing
 from bilp_core.utils import paths
 
 from ..emulated_gpu import emulated_gpu
-from . import against, agree, packing, work
+from . import against, agree, goals, packing, work
 from .paper import Paper
 
 ROOT = paths.root()
@@ -93,12 +93,20 @@ def test_from_pack_to_tables_and_on_from_there(tmp_path, archive):
     again = run(tmp_path, "--minutes", "0.2")  # too few for any entry, and there is no trial left
     assert (again["calls"], len(again["paper"]["trials"]), again["paper"]["skipped"]) == (2, 2, {})
     assert again["agree"] == first["agree"]
-    assert again["skipped"].keys() == {"agree: no time was left", "against: no --references were given"}
+    assert again["skipped"].keys() == {
+        "agree: no time was left",
+        "goals: no time was left",
+        "against: no --references were given",
+    }
     assert len(again["skipped"]["agree: no time was left"]) == len(agree.entries()) - 1
     told = (tmp_path / "out/summary.txt").read_text()
     assert "1 of 1 agree" in told
     assert "2 trials, in the tables" in told
     assert "dm-step" in told
+    last = run(tmp_path, "--parts", "goals", "--only", "dc, IPC 1")
+    assert list(last["goals"]) == ["dc, IPC 1", "dc, IPC 10"]
+    assert {row["holds"] for row in last["goals"].values()} == {None}
+    assert "rehearsed dc, IPC 10" in (tmp_path / "out/summary.txt").read_text()
 
 
 def test_a_pack_is_whole_and_small(tmp_path, archive, monkeypatch):
@@ -138,6 +146,40 @@ def test_every_entry_of_the_registries_is_there():
         assert {entry.name for entry in found if entry.kind == kind} == set(names)
     starts = {f"{name}, init {init}" for name, method in METHODS.items() for init in method.inits}
     assert {entry.name for entry in found if entry.kind == "method"} == starts
+
+
+def tf32():
+    return [entry for entry in agree.entries() if entry.tf32]
+
+
+def test_what_is_on_by_default_is_compared_too():
+    """Rounding as TF32 does shows, in first and second derivatives, and is within what is tolerated."""
+    found = tf32()
+    assert {"dc", "dm"} <= {entry.name for entry in found if entry.kind == "tf32 method"}
+    assert "tf32 protocol" in {entry.kind for entry in found}
+    for entry in found:
+        row = agree.compared(entry, "cpu")
+        assert "note" not in row
+        assert row["agrees"]
+        assert row["error"] > 1e-4
+
+
+def test_the_gpu_is_told_to_use_tf32_and_the_cpu_not():
+    seen = []
+
+    def watched(device):
+        seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, speed.mode()))
+        return torch.zeros(1), torch.ones(1)
+
+    with emulated_gpu():
+        for kind in ("method", "tf32 method"):
+            agree.compared(agree.Entry(kind, "watched", watched), "cuda")
+    assert seen == 3 * [(False, False, "plain")] + [(True, False, "auto")]
+
+
+def test_ten_bits_are_left():
+    x = torch.tensor([1 + 2**-10, 1 + 2**-11 + 2**-20, 1 + 2**-12, -3.0, 0.0])
+    assert agree._ten_bits(x).tolist() == [1 + 2**-10, 1 + 2**-10, 1.0, -3.0, 0.0]
 
 
 @pytest.mark.parametrize("begins", ["method dm, init real", "method mtt, init noise", "indicator loss", "protocol idc"])
@@ -196,6 +238,70 @@ def test_rows_without_a_checkout_are_named(tmp_path):
     assert found["dm-step"] == f"no DatasetCondensation in {tmp_path}"
     assert found["select-craig"]()["note"].startswith("TimeoutExpired")
     assert found.keys() == against.jobs("", "cpu", lambda: 0.5, tmp_path).keys()
+
+
+def test_each_name_gets_its_own_row_of_the_file_that_they_share(tmp_path, monkeypatch):
+    out, ratios = tmp_path / "bench.csv", iter(("0.5", "0.7", "0.6"))
+
+    def bench(command, **_):  # adds a row, as the script does
+        head = "" if out.exists() else "name,ratio\n"
+        with out.open("a") as file:
+            file.write(f"{head}{command[command.index('--only') + 1]},{next(ratios)}\n")
+
+    monkeypatch.setattr(against.subprocess, "run", bench)
+    found = [against.measured(name, [], "cpu", lambda: 1.0, out) for name in ("dm-step", "dc-step", "dm-step")]
+    assert [(row["name"], row["ratio"]) for row in found] == [
+        ("dm-step", "0.5"),
+        ("dc-step", "0.7"),
+        ("dm-step", "0.6"),
+    ]
+    monkeypatch.setattr(against.subprocess, "run", lambda *_, **__: None)
+    assert "no row idc-step" in against.measured("idc-step", [], "cpu", lambda: 1.0, out)["note"]
+
+
+# ---- the goals ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("goal", goals.GOALS, ids=lambda goal: goal.name)
+def test_each_goal_is_timed(goal):
+    row = goals.measured(goal, "cpu", lambda: 1e9)
+    assert "note" not in row
+    assert (row["holds"], row["goal"]) == (None, goal.seconds)
+    assert row["how"].startswith("from ")
+    assert row["seconds"] > 0
+
+
+def test_the_goals_are_those_of_default_settings_at_cifar10s_shapes():
+    wanted = {("", 0): 15, ("dc", 1): 10, ("dc", 10): 240, ("dm", 10): 120}
+    assert {(goal.method, goal.ipc): goal.seconds for goal in goals.GOALS} == wanted
+    assert not any(goal.options for goal in goals.GOALS)
+    data = replace(goals.FULL, each=50).images("cpu")  # a hundredth
+    assert (goals.FULL.each * data.num_classes, data.shape, data.named) == (50000, (3, 32, 32), "cifar10")
+    asked = goals.Goal("", 1.0, "dc", 10).work(data, None)
+    assert (asked.units, asked.method.loops(10), asked.run.spec) == (1000, (10, 50), "convnet")
+    assert options_of("loss", "cifar10")["batch"] == 512
+
+
+@pytest.mark.parametrize(("left", "how"), [(1e9, "a whole run"), (1e-9, "from 3 rounds of 3")])
+def test_a_goal_is_a_whole_run_where_there_is_time(left, how, monkeypatch):
+    """On a card that is there, with a clock by which all takes a second."""
+    monkeypatch.setattr(goals, "_seconds", lambda work, _: (work(), 1.0)[1])
+    monkeypatch.setattr(goals, "FULL", replace(goals.TINY, share=0.25, seconds=9.0))
+    with emulated_gpu():
+        found = [
+            goals.measured(goals.Goal("dm", seconds, "dm", 1, {"iterations": 3}), "cuda", lambda: left)
+            for seconds in (1.0, 0.5)
+        ]
+    assert [row["how"] for row in found] == [how] * 2
+    assert [row["holds"] for row in found] == [True, False]
+    assert work.line(found[0]).endswith(f"1 s, {how}; goal 1 s")
+    assert work.line(found[1]).startswith("MISSED")
+
+
+def test_a_goal_that_cannot_be_timed_is_named():
+    row = goals.measured(goals.Goal("none", 1.0, "no such method", 1), "cpu", lambda: 1.0)
+    assert "no such method" in row["note"]
+    assert work.line(row).startswith("none")
 
 
 # ---- trials within a time -----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any
 from bilp_core.trials import provenance
 from bilp_core.utils.files import atomic
 
-from . import against, agree
+from . import against, agree, goals
 from .paper import RESERVE, Paper
 
 KEPT = ("results", "store/records", "store/scores", "store/scoring", "store/unfinished", "summary.json")
@@ -34,7 +34,7 @@ class Work:
         self.found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
         made = provenance(args.device)
         if any(self.found.get(name) != made[name] for name in ("device", "versions", "commit")):
-            self.found |= {"agree": {}, "against": {}}  # of another machine or another library
+            self.found |= {"agree": {}, "goals": {}, "against": {}}  # of another machine or another library
             self.found.get("paper", {}).pop("seconds", None)
         self.found |= made | {"skipped": {}, "calls": self.found.get("calls", 0) + 1}
 
@@ -74,6 +74,10 @@ class Work:
         device = self.args.device
         self.each("agree", {f"{e.kind} {e.name}": partial(agree.compared, e, device) for e in agree.entries()}, 20.0)
 
+    def goals(self) -> None:
+        jobs = {goal.name: partial(goals.measured, goal, self.args.device, self.left) for goal in goals.GOALS}
+        self.each("goals", jobs, goals.LEAST)
+
     def against(self) -> None:
         found = against.jobs(self.args.references, self.args.device, self.left, self.home / "bench.csv")
         self.each("against", found, against.LEAST)
@@ -109,7 +113,10 @@ def line(row: dict[str, Any]) -> str:
     if "kind" in row:
         error = "no number" if row["error"] is None else f"{row['error']:.1e}"
         verdict = "agrees" if row["agrees"] else "DIFFERS"
-        return f"{verdict:8} {row['kind']:10} {row['name']:24} {error} {row.get('note', '')}".rstrip()
+        return f"{verdict:8} {row['kind']:13} {row['name']:24} {error} {row.get('note', '')}".rstrip()
+    if "seconds" in row and "goal" in row:
+        verdict = {True: "holds", False: "MISSED", None: "rehearsed"}[row["holds"]]
+        return f"{verdict:9} {row['name']:26} {row['seconds']:g} s, {row['how']}; goal {row['goal']:g} s"
     if "note" in row:
         return f"{row['name']:22} {row['note']}"
     return f"{row['name']:22} ours {row['ours_seconds']} s, theirs {row['reference_seconds']} s, ratio {row['ratio']}"
@@ -122,13 +129,16 @@ def told(found: dict[str, Any]) -> str:
     rows = list(found.get("agree", {}).values())
     if rows:
         good = sum(row["agrees"] for row in rows)
-        lines += ["", f"Two steps, GPU against CPU, float32 without TF32: {good} of {len(rows)} agree"]
+        lines += ["", f"Two steps, GPU against CPU, float32, TF32 only where it is named: {good} of {len(rows)} agree"]
         for kind, tolerance in agree.TOLERANCES.items():
             errors = [row["error"] for row in rows if row["kind"] == kind and row["error"] is not None]
             if errors:
                 middle, most = statistics.median(errors), max(errors)
                 lines.append(f"  {kind}: tolerance {tolerance:g}, errors: median {middle:.1e}, largest {most:.1e}")
         lines += [f"  {line(row)}" for row in sorted(rows, key=lambda row: row["agrees"])]
+    if rows := list(found.get("goals", {}).values()):
+        lines += ["", "Goals for one card such as an H100, at CIFAR-10's shapes (on a CPU: rehearsed on tiny data)"]
+        lines += [f"  {line(row)}" for row in rows]
     if rows := list(found.get("against", {}).values()):
         lines += ["", "Beside the references (medians; ratio below 1: ours is faster)"]
         lines += [f"  {line(row)}" for row in rows]
