@@ -158,12 +158,6 @@ class ImageData:
         return images.float().div_(255).sub_(mean).div_(std)
 
 
-@lru_cache(maxsize=16)
-def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Of each channel, [C, 1, 1]: made once, since a GPU waits for what comes from the host."""
-    return torch.tensor(values, device=device).view(-1, 1, 1)
-
-
 def strips(images: Annotated[Tensor, "[n, TC, H, W]"], frames: int) -> Annotated[Tensor, "[n, C, H, kW]"]:
     """Clips to look at: `SHOWN` of their frames, evenly spaced, first and last among them, side by side; images as they
     are.

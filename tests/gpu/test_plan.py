@@ -218,20 +218,6 @@ def test_what_differs_does_not_agree():
     assert "ZeroDivisionError" in row["note"]
 
 
-def test_each_name_has_its_own_row_of_the_file_that_all_share(tmp_path, monkeypatch):
-    def bench(command, **_):
-        path, name = Path(command[-1]), command[command.index("--only") + 1]
-        there = path.is_file()
-        with path.open("a") as file:
-            file.write("" if there else "name,ratio\n")
-            file.write(f"{name},{len(name)}\n")
-
-    monkeypatch.setattr(against.subprocess, "run", bench)
-    for name in ("dm-step", "evaluate-5-networks"):
-        row = against.measured(name, [], "cpu", lambda: 1.0, tmp_path / "out.csv")
-        assert row == {"name": name, "ratio": str(len(name))}
-
-
 def test_rows_without_a_checkout_are_named(tmp_path):
     (tmp_path / "cords").mkdir()
     found = against.jobs(str(tmp_path), "cpu", lambda: 0.5, tmp_path / "out.csv")
