@@ -10,7 +10,6 @@ import tarfile
 import time
 from argparse import Namespace
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 import torch
