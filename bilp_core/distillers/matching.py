@@ -128,8 +128,8 @@ def drawn(total: int, count: int, rng: torch.Generator) -> Tensor:
 def settled(method: Distiller, adaptive: Adaptive, ipc: int) -> Adaptive:
     """The same with its `effect` named where that is 'auto': the sketch, of several images by the method's `stand_in`.
 
-    A few images are taken where the ITE by all would cost more than the paper's 7%; how many, and that it gives sets as
-    good in the same time, is measured in the chapter on ITE.
+    By all of several images the ITE costs more than the paper's 7%. What a few cost and give is measured with DC and
+    IDC, in the chapter on ITE; the other methods follow these.
 
     >>> from bilp_core import make
     >>> from bilp_core.distillers import settled

@@ -14,7 +14,7 @@ from ..errors import InputError
 from . import speed
 
 # Positions in a whole run from which compiling (about 20 s, cold) pays on a CPU. Small images need no rule of their
-# own: of a pass of the default ConvNet 0.55 of the time is left at 8x8, 0.65 at 16x16 and 0.68 at 32x32.
+# own: a step of theirs gains as much (rows digits-* of book/measurements/starts.csv).
 COMPILE_ABOVE = 3e7
 
 

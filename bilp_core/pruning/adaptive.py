@@ -54,7 +54,7 @@ class Adaptive:
             raise InputError(f"lazy = {self.lazy}: must be at least 1")
         if self.tails not in TAILS:
             raise InputError(f"tails = {self.tails!r}: must be one of {', '.join(TAILS)}")
-        assert self.found
+        _ = self.found  # raises, with python -O, too
 
     @property
     def found(self) -> Effect:

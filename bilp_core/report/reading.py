@@ -71,11 +71,11 @@ def committed(**where: Any) -> pd.DataFrame:
         if not records.empty and field.default not in (MISSING, None):
             column = records[field.name] if field.name in records else pd.Series(field.default, records.index)
             records[field.name] = column.where(column.notna(), field.default)
-    if {"method", "init"} <= set(records) and records["init"].isna().any():
-        from ..distillers import METHODS  # with torch
-
-        own = records["method"].map({name: method.default_init for name, method in METHODS.items()})
-        records["init"] = records["init"].astype(object).where(records["init"].notna(), own)
+    if {"method", "init"} <= set(records):
+        own = {
+            method: Trial("any", method=method).start for method in records[records["init"].isna()]["method"].unique()
+        }
+        records["init"] = records["init"].astype(object).fillna(records["method"].map(own))
     chosen = _filter(records, where)
     return chosen if chosen.empty or "key" not in chosen else chosen.drop_duplicates("key", ignore_index=True)
 

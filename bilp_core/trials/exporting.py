@@ -75,7 +75,8 @@ def export(
         same = identity(row)
         if record is None:
             shared = same not in order[chapter] and _holds(standing.get(same), row)
-            order[chapter] += [same] if shared else []
+            if shared:
+                order[chapter].append(same)
             counts["of another chapter" if shared else "not run yet"] += 1
             continue
         old = standing.get(same)

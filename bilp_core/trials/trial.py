@@ -88,9 +88,8 @@ class Trial:
             raise InputError(f"stratum = {self.stratum} with ratio = {self.ratio}: choose one of the two")
         if not 0 <= self.adaptive < 1:
             raise InputError(f"adaptive = {self.adaptive}: the share dropped from a batch must be in [0, 1)")
-        if self.effect == "auto" and (
-            self.ipc == 1 or not self.adaptive
-        ):  # the same, as records from before there was auto have it
+        # the same work, as records from before there was auto name it
+        if self.effect == "auto" and (self.ipc == 1 or not self.adaptive):
             object.__setattr__(self, "effect", "sketch")
 
     def __hash__(self) -> int:
