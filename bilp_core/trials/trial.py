@@ -88,9 +88,8 @@ class Trial:
             raise InputError(f"stratum = {self.stratum} with ratio = {self.ratio}: choose one of the two")
         if not 0 <= self.adaptive < 1:
             raise InputError(f"adaptive = {self.adaptive}: the share dropped from a batch must be in [0, 1)")
-        # the same work, as records from before there was auto name it
         if self.effect == "auto" and (self.ipc == 1 or not self.adaptive):
-            object.__setattr__(self, "effect", "sketch")
+            object.__setattr__(self, "effect", self._effect_of_one)
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -151,6 +150,15 @@ class Trial:
     def scored(self) -> bool:
         """Whether it needs scores that other trials may share."""
         return self.prunes and self.criterion != "random"
+
+    @property
+    def _effect_of_one(self) -> str:
+        """What auto stands for at one image a class; named, as in records from before there was auto."""
+        if not self.adaptive:
+            return "sketch"
+        from ..distillers import METHODS  # with torch
+
+        return getattr(METHODS.get(self.method), "effects", ("sketch",))[0]
 
     def _canonical(self) -> dict[str, Any]:
         return {**self.settings, **surroundings(self.data)}

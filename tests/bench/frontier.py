@@ -3,7 +3,8 @@ r"""How well the ITE of a few synthetic images ranks the samples of a batch, at 
     .venv/bin/python tests/bench/frontier.py DATA --name "CIFAR-10 (JPEG)" --out book/measurements/frontier.csv
 
 Real batches of 256 images of four classes, networks after 0, 100 and 1,000 steps on real data. A cell, a method at an
-IPC, is measured as a whole, so that its times are of one run; a cell that has every variant is not measured again.
+IPC, is measured as a whole, so that its times are of one run; a cell that has every variant is not measured again. The synthetic
+images are those a set starts from: as noise they are much alike, as real images (`--init real`) they are not.
 Seconds are the processor's, of one thread.
 """
 
@@ -30,7 +31,8 @@ VARIANTS = (
     "probes",
     "cotangent",
 )
-METHODS = {"dc": {}, "dsa": {}, "dm": {}, "idc": {}}
+METHODS = ("dc", "dsa", "dm", "idc", "cafe", "idm")
+OWN = {"dm": ("fine", "fine:images=4"), "cafe": ("fine",), "idm": ("fine",)}  # variants beside those of all
 
 
 def main() -> None:
@@ -41,6 +43,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--ipcs", nargs="+", type=int, default=[1, 10, 50])
     parser.add_argument("--network", default="convnet")
+    parser.add_argument("--init", help="how synthetic images start, if not as the method has it")
     args = parser.parse_args()
     torch.set_num_threads(1)
     time.perf_counter = time.process_time  # what `measure` takes its times with
@@ -48,15 +51,15 @@ def main() -> None:
     found = read(args.out)
     for ipc in args.ipcs:
         for method in args.methods:
-            about = {"data": name, "ipc": str(ipc), "spec": args.network}
+            distiller = make(method, iterations=1, batch=256)
+            about = {"data": name, "ipc": str(ipc), "spec": args.network, "init": args.init or distiller.default_init}
             cell = about | {"method": method}
             there = [row for row in found if all(row[k] == v for k, v in cell.items())]
-            few = [v for v in VARIANTS if "=" not in v or int(v.split("=")[1]) < ipc]
+            few = [v for v in (*VARIANTS, *OWN.get(method, ())) if "=" not in v or int(v.split("=")[1]) < ipc]
             if {row["variant"] for row in there} >= set(few):
                 continue
-            distiller = make(method, iterations=1, batch=256, **METHODS[method])
             effects = ite_variants.measure(
-                distiller, train, ipc, network=args.network, ages=AGES, labels=LABELS, variants=few,
+                distiller, train, ipc, network=args.network, init=args.init, ages=AGES, labels=LABELS, variants=few,
                 progress=lambda done, total, what: print(done, total, what, flush=True),
             )  # fmt: skip
             about |= {name: str(value) for name, value in origin("cpu").items()}

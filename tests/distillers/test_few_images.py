@@ -93,8 +93,8 @@ def test_left_to_the_method_it_is_what_the_method_allows(name, data):
     for ipc in (1, 3):
         found = settled(method, Adaptive(0.3, lazy=3, tails="largest"), ipc)
         assert (found.rate, found.lazy, found.tails) == (0.3, 3, "largest")
-        assert found.found.variant == "sketch"
-        assert bool(found.found.images) == (ipc > 1 and name in MATCHING)
+        assert found.found.variant == ("fine" if name == "dm" else "sketch")
+        assert bool(found.found.images) == (ipc > 1 and name in MATCHING and name != "dm")
         check_adaptive(method, a_run(method, data, ipc=ipc).net, found)
     assert settled(method, Adaptive(0.3, effect="exact"), 3).effect == "exact"
 
@@ -108,7 +108,8 @@ def test_a_set_says_what_the_method_settled_on(data):
     assert torch.equal(made[0].images, made[1].images)
 
 
-def test_where_it_makes_no_difference_a_trial_has_the_plain_sketch():
-    """As records have it from before it was left to the method."""
+def test_at_one_image_a_class_a_trial_names_its_effect():
+    """As records do from before it was left to the method, and where nothing is pruned."""
     effects = [Trial("digits", ipc=ipc, adaptive=rate).effect for ipc in (1, 10) for rate in (0.0, 0.3)]
     assert effects == ["sketch", "sketch", "sketch", "auto"]
+    assert [Trial("digits", "dm", adaptive=rate).effect for rate in (0.0, 0.3)] == ["sketch", "fine"]
