@@ -10,7 +10,13 @@ from ..distillers import make, settled
 from ..pruning import Adaptive
 
 SAME = ["data", "method", "ipc", "network", "batch"]
-BY = {0: "adaptive", 1: "adaptive, by one image", 4: "adaptive, by four images"}  # images that the ITE goes by; 0: all
+EFFECTS = {  # how adaptive pruning finds the ITE
+    "adaptive": "sketch",  # by all images of a class
+    "adaptive, finely": "fine",
+    "adaptive, by one image": "sketch:images=1",
+    "adaptive, by four images": "sketch:images=4",
+    "adaptive, by cotangents": "cotangent",
+}
 
 
 def shown(batches: pd.DataFrame) -> pd.DataFrame:
@@ -49,11 +55,12 @@ def said(batches: pd.DataFrame) -> str:
     sentences = []
     for _, found in report.measured(batches, SAME).groupby(SAME[:-1], sort=False):
         best = found.sort_values("value", ascending=False).iloc[0]
-        default = BY.get(settled(make(best["method"]), Adaptive(0.3), int(best["ipc"])).found.images)
+        effect = settled(make(best["method"]), Adaptive(0.3), int(best["ipc"])).effect
+        default = next(way for way, own in EFFECTS.items() if own == effect)
         text = (
             f"{best['method'].upper()} at IPC {best['ipc']}: best with *{best['batch']}* batches ({best['value']:.1f}%)"
         )
-        for way, about in {BY[0]: "", default: ", which is the default,"}.items():
+        for way, about in {"adaptive": "", default: ", which is the default,"}.items():
             value = found[found["batch"] == way]["value"]
             if len(value) and best["batch"] != way:
                 text += f"; *{way}*{about} gives {value.iloc[0]:.1f}%"

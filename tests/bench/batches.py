@@ -23,18 +23,16 @@ from bilp_core.data import load
 from bilp_core.distillers import EarlyStop, distill, make
 from bilp_core.evaluation import evaluate, protocol
 from bilp_core.pruning import Adaptive, Representative
+from bilp_core.studies.equal_time import EFFECTS
 from bilp_core.trials import device, provenance
 
 WAYS = {  # what is changed of Table 12's adaptive pruning; None: no such pruning
     "random": None,
-    "adaptive": {"effect": "sketch"},  # by all images of a class
     "adaptive, largest": {"tails": "largest"},
     "represent": None,
-    "adaptive, by one image": {"effect": "sketch:images=1"},
-    "adaptive, by four images": {"effect": "sketch:images=4"},
-    "adaptive, by cotangents": {"effect": "cotangent"},
+    **{way: {"effect": effect} for way, effect in EFFECTS.items()},
 }
-USUAL = list(WAYS)[:4]
+USUAL = ["random", "adaptive", "adaptive, largest", "represent"]
 MOST = 10**6  # rounds: more than fit any time
 KEY = ("data", "method", "network", "ipc", "batch", "lazy", "options", "evaluation", "seed")
 

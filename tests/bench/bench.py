@@ -9,8 +9,8 @@ says where the last row of the same name in --history differs by more than a ten
 to --out as they are measured; nothing that is there goes.
 
 The rows `adaptive-*` set as many loops as a decision of adaptive pruning serves (Table 12's settings for CIFAR-10: 10
-at IPC 1, 5 at 10 and 50) beside the same without, by all synthetic images and by a few. They have two classes of the
-ten, and so a fifth of the work: a network trains on a fifth of the images, too;
+at IPC 1, 5 at 10 and 50) beside the same without, by all synthetic images and by a few, DM by the finer sketch. They
+have two classes of the ten, and so a fifth of the work: a network trains on a fifth of the images, too;
 `ite-*` the sketched ITE of a batch beside the definition, which recomputes the loss without each sample;
 `loss-5-trials` the loss indicator (5 trials of 3 epochs, 2,000 images) beside five plain trainings with a DataLoader;
 `mixed-loss` the loss indicator (2 trials of 3 epochs, 5,120 images) with BILP_SPEED=mixed beside the same with auto.
@@ -93,12 +93,18 @@ def all_rows(args: argparse.Namespace) -> dict[str, Row]:
         rows[f"{name}-step"] = Row(partial(ours.step, name=name, **both, **own), other, foreign=True)
     other = partial(others.reference_evaluation, folder=theirs) if theirs else None
     rows["evaluate-5-networks"] = Row(ours.evaluation, other, foreign=True)
-    for name, loops, own in (("dc", "outer", {}), ("idc", "inner", {"network_images": 400})):
-        for ipc, effect in [(1, "sketch"), *product((10, 50), ("sketch", "sketch:images=4", "sketch:images=1"))]:
+    for name, loops, variant, own in (
+        ("dc", "outer", "sketch", {}),
+        ("dsa", "outer", "sketch", {}),
+        ("dm", "rounds", "fine", {}),
+        ("idc", "inner", "sketch", {"network_images": 400}),
+    ):
+        few_images = [variant, f"{variant}:images=4", f"{variant}:images=1"]
+        for ipc, effect in [(1, variant), *product((10, 50), few_images)]:
             lazy = 10 if ipc == 1 else 5  # as Table 12 has it for CIFAR-10
             without = partial(ours.step, name=name, ipc=ipc, classes=2, **{loops: lazy}, **own)
             size = "" if ipc == 1 else f"-ipc{ipc}"
-            few = effect.removeprefix("sketch").replace(":images=", "-of-")
+            few = effect.removeprefix(variant).replace(":images=", "-of-")
             pruned = partial(without, adaptive=Adaptive(0.3, lazy, effect=effect))
             rows[f"adaptive-{name}{size}{few}"] = Row(pruned, without)
     for name in ("dc", "idc"):

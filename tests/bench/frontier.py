@@ -3,8 +3,8 @@ r"""How well the ITE of a few synthetic images ranks the samples of a batch, at 
     .venv/bin/python tests/bench/frontier.py DATA --name "CIFAR-10 (JPEG)" --out book/measurements/frontier.csv
 
 Real batches of 256 images of four classes, networks after 0, 100 and 1,000 steps on real data. A cell, a method at an
-IPC, is measured as a whole, so that its times are of one run; a cell that has every variant is not measured again. The synthetic
-images are those a set starts from: as noise they are much alike, as real images (`--init real`) they are not.
+IPC, is measured as a whole, so that its times are of one run; a cell that has every variant is not measured again. The
+synthetic images are those that a set starts from: noise is much alike, real images (`--init real`) are not.
 Seconds are the processor's, of one thread.
 """
 

@@ -50,10 +50,14 @@ def step(
     network: str = "convnet",
     stage: object = None,
     outputs: int = 0,
+    rounds: int = 1,
     **options: object,
 ) -> Side:
-    """One round. stage : what the method's first stage would have made. outputs : of the network, where the data are
-    some of its classes alone."""
+    """So many rounds.
+
+    stage : what the method's first stage would have made. outputs : of the network, where the data are some of its
+    classes alone.
+    """
     data = data or cifar_shaped(PER_CLASS, device, classes)
     # so many iterations that compiling pays, as in a real run
     method = make(name, iterations=100_000, **options).resolved(data, ipc)
@@ -63,7 +67,7 @@ def step(
     if outputs:
         run.net = nets.network(network, data.shape, outputs).to(device)
     run.state = method.prepare(run)
-    return lambda: method.step(run)
+    return lambda: [method.step(run) for _ in range(rounds)]
 
 
 class Expert:
