@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--ipcs", nargs="+", type=int, default=[1, 10, 50])
     parser.add_argument("--network", default="convnet")
+    parser.add_argument("--labels", nargs="+", type=int, default=LABELS, help="classes, by number")
     parser.add_argument("--init", help="how synthetic images start, if not as the method has it")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -59,7 +60,7 @@ def main() -> None:
             if {row["variant"] for row in there} >= set(few):
                 continue
             effects = ite_variants.measure(
-                distiller, train, ipc, network=args.network, init=args.init, ages=AGES, labels=LABELS, variants=few,
+                distiller, train, ipc, network=args.network, init=args.init, ages=AGES, labels=args.labels, variants=few,
                 progress=lambda done, total, what: print(done, total, what, flush=True),
             )  # fmt: skip
             about |= {name: str(value) for name, value in origin("cpu").items()}
