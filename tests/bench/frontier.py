@@ -60,7 +60,8 @@ def main() -> None:
             if {row["variant"] for row in there} >= set(few):
                 continue
             effects = ite_variants.measure(
-                distiller, train, ipc, network=args.network, init=args.init, ages=AGES, labels=args.labels, variants=few,
+                distiller, train, ipc, network=args.network, init=args.init, ages=AGES, labels=args.labels,
+                variants=few,
                 progress=lambda done, total, what: print(done, total, what, flush=True),
             )  # fmt: skip
             about |= {name: str(value) for name, value in origin("cpu").items()}
