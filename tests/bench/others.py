@@ -56,27 +56,28 @@ def cords_selection(device: str, folder: str, name: str) -> Side:
 class Reference:
     """The reference's own functions, called in the order of its main programs."""
 
-    def __init__(self, folder: str, data: ImageData, batch: int) -> None:
+    def __init__(self, folder: str, data: ImageData, batch: int, model: str = "ConvNet") -> None:
         sys.path.insert(0, folder)
         self.utils = importlib.import_module("utils")
-        self.batch, self.device = batch, data.device
+        self.batch, self.device, self.model = batch, data.device, model
         self.real = data.batch()
         self.members = [data.of_class(c) for c in range(CLASSES)]
         self.images = torch.randn(CLASSES, *SHAPE, device=self.device, requires_grad=True)
+        self.descent = {"dc": torch.optim.SGD([self.images], 0.1, 0.5), "dm": torch.optim.SGD([self.images], 1.0, 0.5)}
         self.args = types.SimpleNamespace(
             device=self.device.type, dis_metric="ours", dsa=False, dsa_strategy="none", dc_aug_param=None,
             lr_net=0.01, epoch_eval_train=300, batch_train=256, dsa_param=self.utils.ParamDiffAug(),
         )  # fmt: skip
 
     def network(self) -> torch.nn.Module:
-        return self.utils.get_network("ConvNet", 3, CLASSES, SHAPE[1:]).train()
+        return self.utils.get_network(self.model, 3, CLASSES, SHAPE[1:]).train()
 
     def batch_of(self, c: int) -> torch.Tensor:
         return self.real[self.members[c][torch.randperm(len(self.members[c]), device=self.device)[: self.batch]]]
 
     def dc_step(self) -> None:
         net = self.network()
-        parameters, optimizer = list(net.parameters()), torch.optim.SGD([self.images], lr=0.1, momentum=0.5)
+        parameters, optimizer = list(net.parameters()), self.descent["dc"]
         loss = torch.zeros((), device=self.device)
         for c in range(CLASSES):
             real = self.batch_of(c)
@@ -95,7 +96,7 @@ class Reference:
 
     def dm_step(self) -> None:
         net, strategy = self.network().requires_grad_(False), "color_crop_cutout_flip_scale_rotate"
-        optimizer = torch.optim.SGD([self.images], lr=1.0, momentum=0.5)
+        optimizer = self.descent["dm"]
         loss = torch.zeros((), device=self.device)
         for c in range(CLASSES):
             # its Siamese lines fail on current PyTorch; parameters drawn for each image cost the same
@@ -107,11 +108,12 @@ class Reference:
         optimizer.step()
         loss.item()
 
-    def evaluate(self, test: ImageData) -> None:
+    def evaluate(self, test: ImageData) -> list[float]:
+        """Accuracies of five networks."""
         labels = torch.arange(CLASSES, device=self.device)
         loader = torch.utils.data.DataLoader(self.utils.TensorDataset(test.batch(), test.labels), batch_size=256)
-        for k in range(5):
-            self.utils.evaluate_synset(k, self.network(), self.images.detach(), labels, loader, self.args)
+        judge, images = self.utils.evaluate_synset, self.images.detach()
+        return [judge(k, self.network(), images, labels, loader, self.args)[2] for k in range(5)]
 
 
 class Cords:

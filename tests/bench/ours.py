@@ -162,12 +162,12 @@ class Selection:
 class Linear(torch.nn.Module):
     """As CORDS wants a model: logits and, if asked, the features."""
 
-    def __init__(self, weight: torch.Tensor) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | float = 0.0) -> None:
         super().__init__()
-        self.weight = torch.nn.Parameter(weight)
+        self.weight, self.bias = torch.nn.Parameter(weight), bias
 
     def forward(self, x: torch.Tensor, last: bool = False, freeze: bool = False):
-        out = x @ self.weight.T
+        out = x @ self.weight.T + self.bias
         return (out, x) if last else out
 
     def get_embedding_dim(self) -> int:

@@ -1,0 +1,152 @@
+"""The coresets that CORDS takes of photographs beside ours, and DC by its authors beside ours, from the same data.
+
+    .venv/bin/python tests/bench/beside.py DATA --cords DIR --reference DIR --out book/measurements/beside.csv
+
+Settings are those of the chapter `coresets`, preset `photos`, at the ratio at which it compares. Both sides choose from
+the last layer of one network. `common` is the share of CORDS's samples that ours takes, too; `percentile` the mean
+percentile of their loss under that network, inside a class. For `random`, both sides have the samples of seed 0.
+A row goes into the table as soon as it is there; rows that are there are not run again.
+
+--cords : a checkout of decile-team/cords, see `bench.py`. --reference : one of VICO-UoE/DatasetCondensation.
+"""
+
+import argparse
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from others import Cords, Reference
+from ours import Linear
+from rows import origin, read, write
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from bilp_core import coresets, distill, keep, make, score
+from bilp_core.book import planned
+from bilp_core.data import ImageData, Splits, load
+from bilp_core.evaluation import evaluate, protocol
+from bilp_core.indicators import resolve
+from bilp_core.indicators.coresets import all_but, held_out, last_layer
+from bilp_core.studies.overlap import mean_percentile
+from bilp_core.trials import Trial
+
+GREEDY = ("craig", "gradmatch", "glister")
+
+
+class Choosing:
+    """What the two sides choose from: samples that may be chosen, and those held out for GLISTER."""
+
+    def __init__(self, name: str, trial: Trial, train: ImageData) -> None:
+        own = dict(resolve(name, train, trial.score))
+        self.own = {
+            key: own.pop(key) for key in list(own) if key not in ("epochs", "lr", "batch", "network", "momentum")
+        }
+        held = held_out(train, self.own.get("validation", 0.0), 0)
+        self.chosen_from = all_but(held, len(train))
+        layer = last_layer(train, self.chosen_from if len(held) else None, 0, **own)
+        self.losses = cross_entropy(layer.logits, layer.labels, reduction="none")
+        self.chooser, self.judge = layer.subset(self.chosen_from), layer.subset(held)
+        self.weight, self.bias = _linear(layer)
+
+    def ours(self, name: str, count: int) -> Tensor:
+        """Indices among all samples: `count` of each class, in the order of our method."""
+        gradient = self.own["gradient"]
+        if name == "craig":
+            orders = coresets.craig(self.chooser, gradient)
+        elif name == "gradmatch":
+            budget, lam, eps, picks = (self.own[key] for key in ("budget", "lam", "eps", "picks"))
+            orders = coresets.gradmatch(self.chooser, budget, lam=lam, eps=eps, picks=picks, gradient=gradient)
+        else:
+            eta, rounds, scope = (self.own[key] for key in ("eta", "rounds", "scope"))
+            orders = coresets.glister(self.chooser, self.judge, eta=eta, rounds=rounds, scope=scope, gradient=gradient)
+        return self.chosen_from[torch.cat([order[:count] for order in orders])]
+
+    def theirs(self, name: str, share: float, folder: str) -> Tensor:
+        both = [torch.cat([getattr(self.chooser, n), getattr(self.judge, n)]) for n in ("features", "labels")]
+        model = Linear(self.weight, self.bias)
+        held = len(self.judge)
+        selection = SimpleNamespace(model=model, SHARE=share, count=len(self.chooser), features=both[0], labels=both[1])
+        if not held:  # their strategies ask for held-out samples even where they do not use them
+            selection.features, selection.labels = (torch.cat([v, v[:1000]]) for v in both)
+        torch.manual_seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        picked, _ = getattr(Cords(folder, selection), name)()
+        return self.chosen_from[torch.as_tensor([int(i) for i in picked])]
+
+
+def _linear(layer: coresets.LastLayer) -> tuple[Tensor, Tensor]:
+    """Weight and bias that make the logits of the features."""
+    ones = torch.ones(len(layer), 1)
+    found = torch.linalg.lstsq(torch.cat([layer.features, ones], 1).double(), layer.logits.double()).solution.float()
+    return found[:-1].T.contiguous(), found[-1]
+
+
+def ours_on(picks: Tensor, trial: Trial, splits: Splits) -> list[float]:
+    """Accuracies of our DC from the samples `picks`."""
+    method = make(trial.method, **trial.options)
+    made = distill(
+        method, splits.train.subset(picks), trial.ipc, network=trial.network, init=trial.init, seed=trial.seed
+    )
+    recipe = protocol(trial.method, splits.test, trial.network, ipc=trial.ipc, **trial.evaluation)
+    found = evaluate(made, splits.test, network=trial.network, protocol=recipe, repeats=5, seed=trial.seed)
+    return list(found.values)
+
+
+def theirs_on(picks: Tensor, trial: Trial, splits: Splits, folder: str) -> list[float]:
+    """The same by the authors' code."""
+    torch.manual_seed(trial.seed)
+    width = trial.network.removeprefix("convnet:width=")
+    reference = Reference(folder, splits.train.subset(picks), batch=256, model=f"ConvNetW{width}")
+    for _ in range(trial.options["iterations"]):
+        reference.dc_step()
+    return reference.evaluate(splits.test)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="cifar10, or a folder of the same images")
+    parser.add_argument("--name", help="what to call the data in the table")
+    parser.add_argument("--cords", required=True)
+    parser.add_argument("--reference", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    splits = load(args.data)
+    own = planned("coresets", "photos", {"data": args.data})
+    ratio = max(trial.ratio for trial in own)
+    first = {t.criterion: t for t in own if t.ratio == ratio and t.seed == 0}
+    rows = read(args.out)
+
+    def add(criterion: str, side: str, accuracies: list[float] | None, **more: object) -> None:
+        mean = {"accuracy": np.mean(accuracies), "std": np.std(accuracies)} if accuracies else {}
+        row = {
+            "data": args.name or Path(args.data).name, "criterion": criterion, "side": side, "ratio": ratio,
+            **dict.fromkeys(("accuracy", "std", "common", "percentile"), ""), **mean, **more, **origin("cpu"),
+        }  # fmt: skip
+        rows.append({k: str(round(v, 5) if isinstance(v, float) else v) for k, v in row.items()})
+        write(args.out, rows)
+        print(rows[-1], flush=True)
+
+    there = {(row["criterion"], row["side"]) for row in rows}
+    drawn = first["random"]
+    picks = keep(score(splits.train, "random", seed=0), splits.train.labels, ratio)
+    if ("random", "ours") not in there:
+        add("random", "ours", ours_on(picks, drawn, splits))
+    if ("random", "theirs") not in there:
+        add("random", "theirs", theirs_on(picks, drawn, splits, args.reference))
+    for name in GREEDY:
+        if (name, "theirs") in there:
+            continue
+        choosing = Choosing(name, first[name], splits.train)
+        sides = {"ours": choosing.ours(name, len(picks) // splits.train.num_classes)}
+        sides["theirs"] = choosing.theirs(name, len(picks) / len(choosing.chooser), args.cords)
+        both = len({*sides["ours"].tolist()} & {*sides["theirs"].tolist()}) / len(sides["theirs"])
+        for side, chosen in sides.items():
+            percentile = mean_percentile(chosen, choosing.losses, splits.train.labels)
+            print(name, side, len(chosen), both, percentile, flush=True)
+            accuracies = ours_on(chosen, first[name], splits)
+            add(name, side, accuracies, common=float(both), percentile=float(percentile))
+
+
+if __name__ == "__main__":
+    main()
