@@ -41,6 +41,7 @@ from ..utils.seeds import seeds
 from .base import Indicator
 
 PASS = 1024  # images whose features are computed at a time
+UNTRAINED = {"epochs": 0}  # a network as it starts may choose, too
 
 
 def last_layer(
@@ -49,16 +50,17 @@ def last_layer(
     """The last layer of one network, trained with the probe's settings, on all of `data`.
 
     train  : indices to train on; None for all. report : called with the number of epochs done.
-    probe  : epochs, lr, batch, network, momentum, as in `Probe`.
+    probe  : epochs (0: a fresh network), lr, batch, network, momentum, as in `Probe`.
     """
     samples = data if train is None else data.subset(train)
-    recipe = Recipe(probe["epochs"], probe["lr"], probe["momentum"], 0.0, probe["batch"])
-    work = recipe.epochs * len(samples) * data.positions
+    work = probe["epochs"] * len(samples) * data.positions
     ensemble = Ensemble(
         probe["network"], data.shape, data.num_classes, seeds("probe", seed, 1), data.device,
         positions=work, stacked=False,
     )  # fmt: skip
-    fit(ensemble, samples, recipe, on_epoch=lambda epoch: report(epoch + 1) if report else None)
+    if probe["epochs"]:
+        recipe = Recipe(probe["epochs"], probe["lr"], probe["momentum"], 0.0, probe["batch"])
+        fit(ensemble, samples, recipe, on_epoch=lambda epoch: report(epoch + 1) if report else None)
     ensemble.train(False)
     (member,) = ensemble.members
     with torch.no_grad():
@@ -90,7 +92,8 @@ class _Steps:
 
     def _report(self, epochs: int, share: float, note: str) -> None:
         if self.progress:  # half for each
-            self.progress(int(500 * (epochs / self.epochs + share)), 1000, note)
+            trained = epochs / self.epochs if self.epochs else 1
+            self.progress(int(500 * (trained + share)), 1000, note)
 
 
 def _scores(orders: Sequence[Tensor], data: ImageData, seed: int) -> Tensor:
@@ -197,19 +200,24 @@ INDICATORS = {
         "CRAIG: order in which facility location takes the samples of a class (supplement Sec. 3)",
         craig,
         _options(gradient="logits"),
+        least=UNTRAINED,
         choices={"gradient": GRADIENTS},
     ),
     "gradmatch": Indicator(
         "GradMatch: order in which matching pursuit takes the samples of a class (supplement Sec. 3)",
         gradmatch,
         _options(budget=0.7, lam=0.5, eps=1e-4, picks="positive", gradient="layer"),
+        least=UNTRAINED,
         choices={"gradient": GRADIENTS, "picks": PICKS},
     ),
     "glister": Indicator(
         "GLISTER: order in which samples lower the loss of held-out ones most (supplement Sec. 3)",
         glister,
         _options(validation=0.1, eta=0.01, rounds=1000, scope="all", gradient="layer"),
+        least=UNTRAINED,
         choices={"gradient": ("layer", "logits"), "scope": SCOPES},
     ),
-    "herding": Indicator("herding: order in which it takes the samples of a class", herding, _options()),
+    "herding": Indicator(
+        "herding: order in which it takes the samples of a class", herding, _options(), least=UNTRAINED
+    ),
 }

@@ -37,7 +37,7 @@ def told(table: pd.DataFrame) -> str:
     parts = [
         f"*{name}*: "
         + ", ".join(
-            f"after {age} epoch{'s' if age > 1 else ''} {100 * accuracy:.1f}% (percentile {percentile:.0f})"
+            f"after {age} epoch{'s' if age != 1 else ''} {100 * accuracy:.1f}% (percentile {percentile:.0f})"
             for age, accuracy, percentile in part[["age", "accuracy", "percentile"]].itertuples(index=False)
         )
         for name, part in ages.groupby("criterion", sort=False)

@@ -4,16 +4,17 @@
 
 Trials of the chapter `coresets`, preset `photos`, at the ratio at which it compares: random removal with many seeds,
 and coresets from networks of several ages. Each row has what was kept: the mean percentile of its loss inside a class,
-and the mean distance of its images relative to the class. Rows are added as trials finish; what is stored is not run
-again, so the command can be stopped.
+and the mean distance of its images relative to the class. Rows are added as trials finish; those that are in the table
+are not run again, so the command can be stopped.
 """
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import torch
+from rows import read, write
 
 from bilp_core import trials
 from bilp_core.book import planned
@@ -23,22 +24,22 @@ from bilp_core.studies.overlap import mean_percentile
 from bilp_core.trials import Store, Trial
 from bilp_core.trials.work import kept_indices
 
-AGES = (1, 2, 5, 15)  # epochs that the network has trained
+AGES = (0, 1, 2, 5, 15)  # epochs that the network has trained
 COLUMNS = ["device", "date", "versions", "commit", "seed", "key"]
 
 
-def asked(data: str, seeds: int) -> list[tuple[str, Trial]]:
+def asked(data: str, seeds: int, ages: Iterable[int]) -> list[tuple[str, Trial]]:
     """Trials by what they are tried for, most telling first."""
     own = planned("coresets", "photos", {"data": data})
     ratio = max(trial.ratio for trial in own)
     first = {t.criterion: t for t in own if t.ratio == ratio and t.seed == 0}
     draws = [("draw", replace(first["random"], seed=seed)) for seed in range(seeds)]
-    ages = [
+    coresets = [
         (str(age), replace(first[name], score={**first[name].score, "epochs": age}))
-        for age in AGES
+        for age in ages
         for name in ("gradmatch", "glister", "craig")
     ]
-    return [("chosen", first["loss"]), *draws, *ages]
+    return [("chosen", first["loss"]), *draws, *coresets]
 
 
 def main() -> None:
@@ -46,19 +47,21 @@ def main() -> None:
     parser.add_argument("data", help="cifar10, or a folder of the same images")
     parser.add_argument("--name", help="what to call the data in the table")
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--stored", action="store_true", help="run nothing: only what the store has")
-    parser.add_argument("--out", help="CSV file to write", required=True)
+    parser.add_argument("--ages", type=int, nargs="+", default=AGES)
+    parser.add_argument("--out", type=Path, help="CSV file to write", required=True)
     args = parser.parse_args()
     store, train = Store(), load(args.data, need="train").train
-    wanted = asked(args.data, args.seeds)
-    rows = []
+    wanted = asked(args.data, args.seeds, args.ages)
+    rows = read(args.out)
+    there = {(row["study"], row["criterion"], row["seed"]) for row in rows}
+    kept_indices(wanted[0][1], train, store)  # by the loss, by which all are judged
+    losses = store.scores(wanted[0][1].score_key)
+    assert losses is not None
     for study, trial in wanted:
-        if args.stored and store.get(trial) is None:
+        if (study, trial.criterion, str(trial.seed)) in there:
             continue
         record = trials.run([trial], store).iloc[0]
         kept = kept_indices(trial, train, store)
-        stored = store.scores(wanted[0][1].score_key)  # by the loss, which runs first
-        assert stored is not None
         row = {
             "data": args.name or Path(args.data).name,
             "study": study,
@@ -66,12 +69,12 @@ def main() -> None:
             "ratio": trial.ratio,
             "accuracy": record["accuracy"],
             "std": record["std"],
-            "percentile": mean_percentile(kept, torch.from_numpy(stored[0]), train.labels),
+            "percentile": mean_percentile(kept, torch.from_numpy(losses[0]), train.labels),
             "diversity": float(relative_diversity(train.images, train.labels, kept).mean()),
             **{name: record[name] for name in COLUMNS},
         }
-        rows.append(row)
-        pd.DataFrame(rows).round(6).to_csv(args.out, index=False)
+        rows.append({k: str(round(v, 6) if isinstance(v, float) else v) for k, v in row.items()})
+        write(args.out, rows)
         print(f"{study} {trial.criterion} seed {trial.seed}: {100 * row['accuracy']:.1f} %", flush=True)
 
 

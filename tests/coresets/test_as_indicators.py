@@ -19,10 +19,11 @@ def digits():
     return load("digits").train
 
 
+@pytest.mark.parametrize("epochs", [0, 3], ids=["untrained", "trained"])
 @pytest.mark.parametrize("name", NAMES)
-def test_ranks_of_each_class(name, digits):
+def test_ranks_of_each_class(name, epochs, digits):
     reports = []
-    scores = score(digits, name, progress=lambda *report: reports.append(report), **FAST)
+    scores = score(digits, name, progress=lambda *report: reports.append(report), **{**FAST, "epochs": epochs})
     for c in range(10):
         members = digits.of_class(c)
         assert scores[members].sort().values.tolist() == list(range(len(members)))
