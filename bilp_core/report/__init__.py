@@ -9,6 +9,7 @@ Two kinds of data frame go around here.
 
 from .bars import BARS, with_bars, with_goals
 from .comparable import max_pruning_ratio
+from .examples import examples
 from .figures import by_stratum, curves, legend, percentiles, show, style, versions
 from .images import image_grid
 from .origin import provenance, ran_on
@@ -43,6 +44,7 @@ __all__ = [
     "committed_curves",
     "curves",
     "differences",
+    "examples",
     "image_grid",
     "legend",
     "mark_comparable",

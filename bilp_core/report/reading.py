@@ -16,8 +16,8 @@ from ..utils.paths import root
 
 # Of other kinds than records: files of book/measurements.
 MEASUREMENTS = (
-    "batches", "bench", "derivative", "draws", "fair", "frontier", "hours", "ite", "large", "rankings", "real",
-    "selection", "starts", "steps", "tried", "unrolling",
+    "batches", "bench", "beside", "derivative", "draws", "examples", "fair", "frontier", "hours", "ite", "large",
+    "rankings", "real", "selection", "starts", "steps", "tried", "unrolling",
 )  # fmt: skip
 CIFAR10 = ("cifar10", "CIFAR-10 (JPEG)")  # as released, and as the JPEGs that `tests/gpu/plan.py` packs
 
@@ -104,16 +104,21 @@ def names_of(records: pd.DataFrame, otherwise: str = "cifar10") -> str:
 def measurements(name: str) -> pd.DataFrame:
     """What we committed as `book/measurements/{name}.csv`, empty where that was not run yet; names: `MEASUREMENTS`.
 
-    batches : kinds of real batches in equal time. bench : timings. derivative : the loss beside the norm of its
-    derivative. draws : random draws, and coresets from networks of several ages. fair : images, labels and protocol
-    told apart. frontier : what a few synthetic images lose where they stand for all. hours : pieces of the work that a
-    preset would be at full size. ite : ranking errors of the ITE's variants. rankings : how far trials of several kinds
-    rank alike.
-    real : random real images under the protocol of each method. selection : what coresets take at full size.
-    large : what decoding, and using data as large as ImageNet at 64x64, take in seconds and memory.
-    starts : what compiling costs and gives. steps : where the time of a step goes. tried : what did not help, with the
-    numbers that were found.
-    unrolling : what gradients through a student's training take.
+    batches    : kinds of real batches in equal time.
+    bench      : timings; starts : what compiling costs and gives; steps : where the time of a step goes.
+    beside     : coresets, and DC, by the code of others from the same photographs.
+    derivative : the loss beside the norm of its derivative.
+    draws      : random draws, and coresets from networks of several ages.
+    examples   : what the pictures of `examples` show.
+    fair       : images, labels and protocol told apart.
+    frontier   : what a few synthetic images lose where they stand for all; ite : ranking errors of the ITE's variants.
+    hours      : pieces of the work that a preset would be at full size.
+    large      : what decoding, and using data as large as ImageNet at 64x64, take in seconds and memory.
+    rankings   : how far trials of several kinds rank alike.
+    real       : random real images under the protocol of each method.
+    selection  : what coresets take at full size.
+    tried      : what did not help, with the numbers that were found.
+    unrolling  : what gradients through a student's training take.
     Raises InputError for another name.
 
     >>> from bilp_core import report

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from bilp_core import report
 from bilp_core.errors import InputError
@@ -101,6 +102,30 @@ def test_published_filters_and_refuses_nothing(project):
         report.published("table9")
     with pytest.raises(InputError, match="colour"):
         report.published(colour="red")
+
+
+def test_examples_are_cut_from_a_picture(project):
+    """Two rows, two panels of two images of 4x4 pixels, each image of one shade."""
+    shades = np.arange(8, dtype=np.uint8).reshape(2, 4) * 30
+    picture = shades.repeat(4, 0).repeat(4, 1)[..., None].repeat(3, 2)
+    folder = project / "book/results/photos/examples"
+    folder.mkdir(parents=True)
+    Image.fromarray(picture).save(folder / "loss.png")
+    about = {"name": "loss", "panels": "easy; hard", "rows": "cat; dog", "text": "Draws.", "data": "CIFAR-10"}
+    (project / "book/measurements").mkdir()
+    frame = pd.DataFrame([{**about, "device": "a CPU", "date": "2026-11-27T00:00:00", "commit": "1"}])
+    frame.to_csv(project / "book/measurements/examples.csv", index=False)
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            sys.modules["bilp_core.report.examples"], "image_grid", lambda panels: drawn.append(panels) or plt.figure()
+        )
+        _, said = report.examples("loss")
+    assert said.data.startswith("Draws. CIFAR-10. ")
+    assert {title: list(rows) for title, rows in drawn[0].items()} == {"easy": ["cat", "dog"], "hard": ["cat", "dog"]}
+    assert drawn[0]["hard"]["dog"].shape == (2, 3, 4, 4)
+    assert np.allclose(drawn[0]["hard"]["dog"][:, 0, 0, 0] * 255, [180, 210])
+    assert report.examples("ite")[0].data == "Not run yet."
 
 
 def commit(frame, project, place="paper/redundancy"):
