@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..report.figures import style
+from ..report.tables import plus_minus
 
 
 def told(table: pd.DataFrame) -> str:
@@ -45,6 +46,42 @@ def told(table: pd.DataFrame) -> str:
     if parts:
         lines.append(f"**What had been learned.** {'; '.join(parts)}.")
     return "\n\n".join(lines)
+
+
+def beside(table: pd.DataFrame) -> str:
+    """What the code of others gave from the same photographs, in Markdown.
+
+    table : as `tests/bench/beside.py` writes it: a row a criterion and side (ours, theirs); accuracies are fractions.
+
+    >>> import pandas as pd
+    >>> from bilp_core.studies import draws
+    >>> rows = [("random", "ours", 0.213, 0.012, None, None), ("random", "theirs", 0.224, 0.008, None, None)]
+    >>> rows += [("craig", "ours", 0.2, 0.01, 0.25, 64.0), ("craig", "theirs", 0.24, 0.01, 0.25, 50.0)]
+    >>> names = ["criterion", "side", "accuracy", "std", "common", "percentile"]
+    >>> print(draws.beside(pd.DataFrame(rows, columns=names)))  # doctest: +ELLIPSIS
+    **The training.** From the samples of one random draw our DC reaches 21.3 ± 1.2%, the authors' 22.4 ± 0.8%.
+    <BLANKLINE>
+    **The selection.** *craig*: 25% of what CORDS takes is what ours takes; ..., theirs gives 24.0% (percentile 50), ...
+    """
+    sides = {(row.criterion, row.side): row for row in table.itertuples(index=False)}
+    lines, parts = [], []
+    for name in table["criterion"].unique():
+        if (name, "ours") not in sides or (name, "theirs") not in sides:
+            continue
+        ours, theirs = sides[name, "ours"], sides[name, "theirs"]
+        if name == "random":
+            each = [plus_minus(100 * side.accuracy, 100 * side.std) for side in (ours, theirs)]
+            lines.append(
+                f"**The training.** From the samples of one random draw our DC reaches {each[0]}%, "
+                f"the authors' {each[1]}%."
+            )
+        else:
+            reached = [f"{100 * side.accuracy:.1f}% (percentile {side.percentile:.0f})" for side in (theirs, ours)]
+            parts.append(
+                f"*{name}*: {theirs.common:.0%} of what CORDS takes is what ours takes; distilled by us, theirs gives "
+                f"{reached[0]}, ours {reached[1]}"
+            )
+    return "\n\n".join([*lines, *([f"**The selection.** {'; '.join(parts)}."] if parts else [])])
 
 
 def figure(table: pd.DataFrame) -> Figure:
