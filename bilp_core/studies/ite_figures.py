@@ -152,7 +152,7 @@ def frontier(mean: pd.DataFrame) -> Figure:
     """What each cheaper effect loses and saves: overlap of what is dropped by relative time, a panel a method, IPC and
     start of the synthetic images.
 
-    mean : columns method, ipc, init, variant, overlap (0 to 1) time (over that of the exact effects): a point a row.
+    mean : columns method, ipc, init, variant, overlap (0 to 1), time (over that of the exact effects); a row a point.
 
     >>> import matplotlib.pyplot as plt
     >>> import pandas as pd
