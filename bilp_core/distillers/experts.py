@@ -89,6 +89,17 @@ def key(data: ImageData, spec: str, training: Training) -> str:
     return digest.hexdigest()[:16]
 
 
+def network_size(spec: str, data: ImageData) -> int:
+    """Numbers in the parameters of a network for `data`.
+
+    >>> from bilp_core import load
+    >>> from bilp_core.distillers.experts import network_size
+    >>> network_size("convnet:depth=1,width=4", load("digits").train)  # 3x3 and bias, norm, 64 to 10 and bias
+    698
+    """
+    return sum(p.numel() for p in network(spec, data.shape, data.num_classes).parameters())
+
+
 def disk_bytes(count: int, epochs: int, parameters: int) -> int:
     """What `count` experts take on the disk.
 

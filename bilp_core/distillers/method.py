@@ -59,7 +59,7 @@ class Stage:
     """What a method makes of real data before its rounds, and other distillations can share.
 
     key  : stands for all that decides it. size : how much it makes; what a larger size has made serves a smaller one.
-    make : function(folder, progress) that makes it, or finds it there.
+    make : function(folder, progress) that makes it, or finds it there. disk : function() -> the bytes that it takes.
 
     >>> from bilp_core import load, make
     >>> train, _ = load("digits")
@@ -71,6 +71,7 @@ class Stage:
     key: str
     size: int
     make: Callable[[Path, Report | None], Any]
+    disk: Callable[[], int] = lambda: 0
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ..nets.views import Views, views_of
 from ..synthetic.relabelled import Relabelled, label_bytes
 from ..synthetic.set import SyntheticSet
 from ..utils.progress import Report
-from .experts import key
+from .experts import disk_bytes, key, network_size
 from .idc import limits
 from .method import Distiller, Kept, Stage
 from .run import Run
@@ -192,7 +192,7 @@ class SRe2L(Distiller):
         def make(home: Path, progress: Report | None) -> Any:
             return build(data, teacher, training, home, progress)
 
-        return Stage(key(data, teacher, training), 1, make)
+        return Stage(key(data, teacher, training), 1, make, lambda: disk_bytes(1, 0, network_size(teacher, data)))
 
     def kept_bytes(self, data: ImageData, ipc: int) -> int:
         own = self.resolved(data, ipc)

@@ -17,7 +17,7 @@ from ..data.images import ImageData
 from ..errors import Diverged, InputError
 from ..nets.networks import network
 from ..utils.progress import Report
-from .experts import Buffer, Training, build, key
+from .experts import Buffer, Training, build, disk_bytes, key, network_size
 from .method import Distiller, Kept, Stage, for_clips, siamese_strategy
 from .mtt_settings import MTT, Tables, setting
 from .run import Run
@@ -117,7 +117,10 @@ class Trajectory(Distiller):
             except FloatingPointError as error:
                 raise Diverged(f"{self.name}: {error}".replace("lower lr", "lower expert_lr")) from None
 
-        return Stage(key(data, spec, training), self.experts, make)
+        def disk() -> int:
+            return disk_bytes(self.experts, self.epochs, network_size(spec, data))
+
+        return Stage(key(data, spec, training), self.experts, make, disk)
 
     def prepare(self, run: Run) -> Learning:
         return Learning(*self.step_size(run), order=[])

@@ -63,22 +63,24 @@ def beside(table: pd.DataFrame) -> str:
     <BLANKLINE>
     **The selection.** *craig*: 25% of what CORDS takes is what ours takes; ..., theirs gives 24.0% (percentile 50), ...
     """
-    sides = {(row.criterion, row.side): row for row in table.itertuples(index=False)}
+    sides = {(row["criterion"], row["side"]): row for row in table.to_dict("records")}
     lines, parts = [], []
     for name in table["criterion"].unique():
         if (name, "ours") not in sides or (name, "theirs") not in sides:
             continue
         ours, theirs = sides[name, "ours"], sides[name, "theirs"]
         if name == "random":
-            each = [plus_minus(100 * side.accuracy, 100 * side.std) for side in (ours, theirs)]
+            each = [plus_minus(100 * side["accuracy"], 100 * side["std"]) for side in (ours, theirs)]
             lines.append(
                 f"**The training.** From the samples of one random draw our DC reaches {each[0]}%, "
                 f"the authors' {each[1]}%."
             )
         else:
-            reached = [f"{100 * side.accuracy:.1f}% (percentile {side.percentile:.0f})" for side in (theirs, ours)]
+            reached = [
+                f"{100 * side['accuracy']:.1f}% (percentile {side['percentile']:.0f})" for side in (theirs, ours)
+            ]
             parts.append(
-                f"*{name}*: {theirs.common:.0%} of what CORDS takes is what ours takes; distilled by us, theirs gives "
+                f"*{name}*: {theirs['common']:.0%} of what CORDS takes is what ours takes; distilled by us, theirs gives "
                 f"{reached[0]}, ours {reached[1]}"
             )
     return "\n\n".join([*lines, *([f"**The selection.** {'; '.join(parts)}."] if parts else [])])

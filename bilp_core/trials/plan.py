@@ -59,10 +59,12 @@ def collect(trials: Sequence[Trial]) -> None:
 class Plan:
     """What `plan` found.
 
-    kinds : a row for each kind of work that is left: work ("score", "trial", or "evaluation" of a set that another
-            trial makes or that is stored), what (the settings that tell it from the others), count, seconds (of one;
-            NaN where it was not timed).
-    slots : jobs side by side. memory : bytes, the most that a job held while it was timed. disk : bytes of the sets.
+    kinds : a row for each kind of work that is left: work ("score", "stage", which trials share, "trial", or
+            "evaluation" of a set that another trial makes or that is stored), what (the settings that tell it from the
+            others), count, seconds (of one; NaN where it was not timed). Stages are counted when they are timed, and
+            those that are stored, too.
+    slots : jobs side by side. memory : bytes, the most that a job held while it was timed. disk : bytes of the sets
+            and of first stages, such as experts.
 
     >>> import pandas as pd
     >>> from bilp_core.trials import Plan
@@ -70,7 +72,7 @@ class Plan:
     >>> print(Plan(kinds, total=8, stored=2, slots=2, memory=1.2e9, disk=2e6))
     8 trials, 2 of them stored
       trial ratio=0.5: 6 to do, 1 min 30 s each
-    in all about 4 min 30 s, 2 at a time on this machine; memory of a job at least 1.2 GB, sets on disk 2.0 MB
+    in all about 4 min 30 s, 2 at a time on this machine; memory of a job at least 1.2 GB, on disk 2.0 MB
     (from a few timed steps of each kind; other work on the machine makes it more)
     """
 
@@ -94,7 +96,7 @@ class Plan:
         if self.seconds:
             lines += [
                 f"in all about {duration(self.seconds)}, {self.slots} at a time on this machine; "
-                f"memory of a job at least {self.memory / 1e9:.1f} GB, sets on disk {self.disk / 1e6:.1f} MB",
+                f"memory of a job at least {self.memory / 1e9:.1f} GB, on disk {self.disk / 1e6:.1f} MB",
                 "(from a few timed steps of each kind; other work on the machine makes it more)",
             ]
         elif self.total == self.stored:
@@ -135,7 +137,7 @@ def plan(
             first.setdefault(trial.synthetic_key, trial)
     makers = list(first.values())
     others = [trial for trial in pending if first.get(trial.synthetic_key) is not trial]
-    groups = {"score": _grouped(list(unscored.values()), _scoring), "trial": _grouped(makers, _kind)}
+    groups = {"score": _grouped(list(unscored.values()), _scoring), "stage": {}, "trial": _grouped(makers, _kind)}
     groups["evaluation"] = _grouped(others, _kind)
     runner = engine if engine is not None and not isinstance(engine, str) else engines.engine(engine)
     counted = Plan(_table(groups, {}), len(unique), len(unique) - len(pending), runner.slots)
@@ -144,23 +146,30 @@ def plan(
     runner.submit("bilp_core.trials.work.check", (pending,)).result()
     if show:
         show(str(counted))
+    stages: dict[str, tuple[int, int, Trial]] = {}  # the largest of each, its bytes, and a trial that makes it
+    for trial, stage in zip(makers, runner.submit(TIMING + "stages", (makers,)).result(), strict=True):
+        if stage and stage[1] > stages.get(stage[0], (0,))[0]:
+            stages[stage[0]] = (*stage[1:], trial)
+    groups["stage"] = _grouped([trial for *_, trial in stages.values()], _kind)
     kinds = list(groups["trial"] | groups["evaluation"])
     alike = dict(zip(kinds, runner.submit(TIMING + "burdens", (kinds,)).result(), strict=True))
     spent: dict[Trial, dict[str, float]] = {}
     known: dict[Trial, dict[str, float]] = {}  # by what decides the pace: the share removed counts only by the burden
     with Progress("timing", every=10) as progress:
-        for work, functions in (("score", "scoring"), ("trial", "making"), ("evaluation", "making")):
+        for work in groups:
+            function = "scoring" if work == "score" else "making"
             for number, kind in enumerate(groups[work]):
                 paced = kind if work == "score" else replace(kind, ratio=0.0, stratum=None, seed=alike.get(kind, 0))
                 if paced not in known:
-                    known[paced] = runner.submit(TIMING + functions, (kind,)).result()
+                    known[paced] = runner.submit(TIMING + function, (kind,)).result()
                 spent[kind] = known[paced]
                 progress(number + 1, len(groups[work]), work)
     return replace(
         counted,
         kinds=_table(groups, spent),
         memory=max(found["memory"] for found in spent.values()),
-        disk=sum(count * spent[kind].get("set", 0.0) for kind, count in groups["trial"].items()),
+        disk=sum(count * spent[kind]["set"] for kind, count in groups["trial"].items())
+        + sum(disk for _, disk, _ in stages.values()),
     )
 
 
@@ -196,6 +205,5 @@ def _words(kind: Trial, work: str, among: list[Trial]) -> str:
 def _seconds(found: Mapping[str, float] | None, work: str) -> float:
     if found is None:
         return math.nan
-    if work == "evaluation":
-        return found["evaluate"]
-    return sum(seconds for name, seconds in found.items() if name not in ("memory", "set"))
+    names = {"score": ["score"], "stage": ["stage"], "trial": ["distil", "evaluate"], "evaluation": ["evaluate"]}
+    return sum(found[name] for name in names[work])

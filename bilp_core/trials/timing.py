@@ -44,6 +44,23 @@ def burdens(trials: Sequence[Trial]) -> list[int]:
     return found
 
 
+def stages(trials: Sequence[Trial]) -> list[tuple[str, int, int] | None]:
+    """What tells each trial's first stage from others, its size and its bytes on the disk; None where there is none.
+
+    Told apart by what is to be kept of the data: which samples these are, only their scores would say.
+    """
+    found: list[tuple[str, int, int] | None] = []
+    for trial in trials:
+        stage = None
+        if distillers.METHODS[trial.method].staged:
+            plain = work._data(trial).train
+            method = distillers.make(trial.method, **trial.options).resolved(plain, trial.ipc)
+            stage = method.first_stage(work._train(trial, method.zca), trial.network)
+        kept = (trial.score_key, trial.ratio, trial.drop, trial.stratum) if trial.prunes else ()
+        found.append((f"{stage.key} {kept}", stage.size, stage.disk()) if stage else None)
+    return found
+
+
 def scoring(trial: Trial) -> dict[str, float]:
     """Seconds to score for the trial, and the peak of memory in bytes."""
     train = work._data(trial).train.to(device())

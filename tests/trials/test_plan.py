@@ -79,8 +79,24 @@ def test_every_kind_of_work_is_timed_and_nothing_is_kept(method, options, tmp_pa
     assert found.kinds["seconds"].gt(0).all()
     assert 0 < found.seconds < math.inf
     assert found.memory > 1e7
-    assert found.disk == 2 * 10 * 64 * 4  # two sets of ten 8x8 images in float32
+    sets, stages = 2 * 10 * 64 * 4, found.kinds[found.kinds["work"] == "stage"]["count"].sum()
+    assert stages == 2 * METHODS[method].staged  # of full data, and of what the loss leaves
+    assert (found.disk - sets) / 4 == stages * 2 * 3 * 698  # experts, as they start and after each epoch
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.filterwarnings("ignore:the networks have hardly learned", "ignore:.*values ended far out")
+def test_a_stage_is_counted_once_and_of_the_largest(tmp_path):
+    options = {"iterations": 2, "epochs": 2, "span": 1, "starts": 1, "steps": 2}
+    few, many = ({**options, "experts": n} for n in (1, 3))
+    trials = [t for own in (few, many) for t in asked(method="mtt", options=own, ratio=0, seed=[0, 1])]
+    trials += asked(method="tesla", options=few, ratio=0) + asked(method="dm", ratio=0)
+    found = plan(trials, tmp_path, "inline")
+    assert found.kinds.groupby("work")["count"].sum().to_dict() == {"stage": 1, "trial": 6}
+    assert found.disk == 6 * 10 * 64 * 4 + 3 * 3 * 698 * 4
+    stage, first = (found.kinds[found.kinds["work"] == work].iloc[0] for work in ("stage", "trial"))
+    assert stage["seconds"] > 0
+    assert "mtt" in stage["what"]
 
 
 def test_many_rounds_are_carried_on_from_a_few(tmp_path):
