@@ -80,8 +80,8 @@ def beside(table: pd.DataFrame) -> str:
                 f"{100 * side['accuracy']:.1f}% (percentile {side['percentile']:.0f})" for side in (theirs, ours)
             ]
             parts.append(
-                f"*{name}*: {theirs['common']:.0%} of what CORDS takes is what ours takes; distilled by us, theirs gives "
-                f"{reached[0]}, ours {reached[1]}"
+                f"*{name}*: {theirs['common']:.0%} of what CORDS takes is what ours takes; distilled by us, theirs "
+                f"gives {reached[0]}, ours {reached[1]}"
             )
     return "\n\n".join([*lines, *([f"**The selection.** {'; '.join(parts)}."] if parts else [])])
 
