@@ -22,9 +22,12 @@ def sources(root: Path, preset: str) -> list[Path]:
     return found + sorted((root / "book/results" / preset).rglob("*.csv"))
 
 
-def pack(out: Path, root: Path, data: Path, trials: list, wheels: list[str], about: dict[str, str]) -> float:
+def pack(
+    out: Path, root: Path, data: Path, trials: list, wheels: list[str], about: dict[str, str], python: str = "3.12"
+) -> float:
     """Write the file and return its size in MB. data : an archive of an ImageFolder. about : preset, data, commit.
 
+    python : the version that the wheels are for.
     Raises SystemExit where data or all of it is larger than a machine should be asked to take.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -34,8 +37,8 @@ def pack(out: Path, root: Path, data: Path, trials: list, wheels: list[str], abo
         members["trials.json"] = json.dumps(trials).encode()
         if wheels:
             places = [f"--platform={name}_x86_64" for name in PLATFORMS]
-            python = ["--only-binary=:all:", "--no-deps", "--python-version=3.12", "--implementation=cp", *places]
-            subprocess.run([sys.executable, "-m", "pip", "download", "-q", *python, "-d", folder, *wheels], check=True)
+            those = ["--only-binary=:all:", "--no-deps", f"--python-version={python}", "--implementation=cp", *places]
+            subprocess.run([sys.executable, "-m", "pip", "download", "-q", *those, "-d", folder, *wheels], check=True)
             members |= {f"wheels/{path.name}": path.read_bytes() for path in sorted(Path(folder).iterdir())}
     size, of_data = (sum(map(len, part)) / 1e6 for part in (members.values(), [members["data.archive"]]))
     if of_data > DATA_MB or size > PACK_MB:

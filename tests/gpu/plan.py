@@ -46,13 +46,24 @@ def pack(args: argparse.Namespace) -> None:
             tar.extractall(images, filter="data")
         trials = paper.asked(args.preset, args.chapters, str(images), args.score_trials)
     about = {"preset": args.preset, "data": args.data_name, "commit": commit()}
-    size = packing.pack(args.out, ROOT, args.data, trials, args.wheels, about)
+    size = packing.pack(args.out, ROOT, args.data, trials, args.wheels, about, args.python)
     print(f"{args.out}: {size:.1f} MB, {len(trials)} trials. On the machine with the GPU:")
     print(f"  tar xf {args.out.name} source/tests")
     print(f"  python3 source/tests/gpu/plan.py run {args.out.name} --minutes 9 --out out")
 
 
+def check_machine(device: str) -> None:
+    """Exits with a sentence where the plan could not run."""
+    if not importlib.util.find_spec("torch"):
+        raise SystemExit("this machine has no PyTorch, which the pack does not bring: install it first")
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("PyTorch sees no GPU on this machine; --device cpu rehearses the plan without one")
+
+
 def run(args: argparse.Namespace) -> int:
+    check_machine(args.device)
     until = time.time() + 60 * args.minutes
     about = packing.unpack(args.pack, args.home)
     if args.kept and not (args.home / "summary.json").exists():
@@ -62,7 +73,11 @@ def run(args: argparse.Namespace) -> int:
     wheels = sorted(map(str, (args.home / "wheels").glob("*.whl")))
     if wheels and not site.exists() and not all(map(importlib.util.find_spec, NEEDED)):
         offline = ["--no-index", "--no-deps", "--no-compile", "--target", str(site)]
-        subprocess.run([sys.executable, "-m", "pip", "install", "-q", *offline, *wheels], check=True)
+        if subprocess.run([sys.executable, "-m", "pip", "install", "-q", *offline, *wheels]).returncode:
+            mine = ".".join(map(str, sys.version_info[:2]))
+            raise SystemExit(
+                f"the wheels in the pack are not for this Python, {mine}: `pack --python {mine}` makes such"
+            )
     if lacking := [name for name in NEEDED if not importlib.util.find_spec(name) and not (site / name).exists()]:
         raise SystemExit(f"this machine lacks {', '.join(lacking)}: add to what `pack --wheels` names")
     path = [str(args.home / "source"), os.environ.get("PYTHONPATH", ""), str(site)]
@@ -88,6 +103,7 @@ def main() -> int:
     made.add_argument("--chapters", nargs="+", default=chapters)
     made.add_argument("--score-trials", type=int, help="trials of an indicator; by default the published number")
     made.add_argument("--wheels", nargs="*", default=WHEELS, help="packages to bring along, without what they need")
+    made.add_argument("--python", default="3.12", help="of the other machine, which the wheels are for (3.12)")
     ran = verbs.add_parser("run", help="there: N minutes of it")
     ran.add_argument("pack", type=Path)
     ran.add_argument("--minutes", type=float, default=30)

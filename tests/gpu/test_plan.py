@@ -120,6 +120,16 @@ def test_a_pack_is_whole_and_small(tmp_path, archive, monkeypatch):
         packed(tmp_path, archive, [])
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_machine_without_a_gpu_is_told_in_a_sentence(tmp_path, archive):
+    command = [sys.executable, ROOT / "tests/gpu/plan.py", "run", packed(tmp_path, archive, [])]
+    said = subprocess.run(
+        [*map(str, command), "--home", tmp_path / "home"], capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 1
+    assert said.stderr == "PyTorch sees no GPU on this machine; --device cpu rehearses the plan without one\n"
+
+
 def test_what_is_still_at_work_when_the_time_is_over_is_stopped(tmp_path, monkeypatch):
     def slow(self):
         self.say("a long trial")
