@@ -171,21 +171,27 @@ def parser() -> argparse.ArgumentParser:
         help="one run for each value, side by side; given twice: for each combination",
     )  # fmt: skip
     sub.add_argument("--plan", action="store_true", help="run nothing: how many trials, and what they will take here")
-    sub = command("records", records.show, "what the store holds; or add it to the committed tables (export)")
+    sub = command("records", records.show, "what the store holds; or add it to the committed tables (export, fill)")
     actions = sub.add_subparsers(metavar="ACTION")
-    sub = command(
-        "export", records.export, "add what is done of a chapter to book/results/<preset>/<chapter>.csv", into=actions
-    )
-    sub.add_argument("chapter", nargs="?", metavar="CHAPTER", help="such as redundancy (all of them)")
-    sub.add_argument("--preset", default="quick", metavar="NAME", help="whose trials: quick, photos or paper (quick)")
-    sub.add_argument(
-        "-p", nargs=2, action="append", dest="parameters", metavar=("NAME", "VALUE"),
-        help="a parameter that the chapter was run with, such as data",
-    )  # fmt: skip
-    sub.add_argument(
-        "--data-name", metavar="NAME", help='how a folder of images is called ("CIFAR-10 (JPEG)"; its own)'
-    )
-    sub.add_argument("--replace", action="store_true", help="let rows of the same settings go that another run gave")
+    for action, function, about in (
+        ("export", records.export, "add what is done of a chapter to book/results/<preset>/<chapter>.csv"),
+        ("fill", records.fill, "run what these tables lack, the most telling first, and add it"),
+    ):
+        sub = command(action, function, about, into=actions)
+        sub.add_argument("chapter", nargs="?", metavar="CHAPTER", help="such as redundancy (all of them)")
+        sub.add_argument(
+            "--preset", default="quick", metavar="NAME", help="whose trials: quick, photos or paper (quick)"
+        )
+        sub.add_argument(
+            "-p", nargs=2, action="append", dest="parameters", metavar=("NAME", "VALUE"),
+            help="a parameter of the chapter, such as data",
+        )  # fmt: skip
+        sub.add_argument(
+            "--data-name", metavar="NAME", help='how a folder of images is called ("CIFAR-10 (JPEG)"; its own)'
+        )
+        sub.add_argument(
+            "--replace", action="store_true", help="let rows of the same settings go that another run gave"
+        )
     sub = command("cache", cache.show, "what is kept between runs: how much, how old")
     actions = sub.add_subparsers(metavar="ACTION")
     sub = command("clean", cache.clean, "remove what is old or large, and can be made again", into=actions)

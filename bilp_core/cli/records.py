@@ -1,10 +1,17 @@
 """What the store holds, and how it gets into the committed tables."""
 
+from __future__ import annotations
+
 import argparse
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..utils import paths
 from .book import check, from_here
+
+if TYPE_CHECKING:
+    from ..trials import Trial
 
 
 def show(_: argparse.Namespace) -> None:
@@ -32,18 +39,46 @@ def show(_: argparse.Namespace) -> None:
 
 
 def export(args: argparse.Namespace) -> None:
-    from .. import book, trials
+    folder, chapters = _asked(args)
+    for name, asked in chapters.items():
+        _export(name, asked, folder, args)
+
+
+def fill(args: argparse.Namespace) -> None:
+    """What a run that is stopped has finished gets into the tables, too."""
+    from .. import engines, trials
+
+    folder, chapters = _asked(args)
+    os.environ.update(engines.for_small_jobs())
+    for name, asked in chapters.items():
+        left = trials.uncommitted(asked, folder, data_name=args.data_name)
+        print(f"{args.preset}/{name}: {len(left)} of {len(asked)} trials are in no table")
+        if not left:
+            continue
+        try:
+            trials.run(left)
+        finally:
+            _export(name, asked, folder, args)
+
+
+def _asked(args: argparse.Namespace) -> tuple[Path, dict[str, list[Trial]]]:
+    """The folder of the tables, and the trials of each chapter."""
+    from .. import book
 
     check()
     parameters = dict(args.parameters or [])
     if "data" in parameters:
         parameters["data"] = from_here(parameters["data"])
     names = [args.chapter] if args.chapter else [chapter.name for chapter in book.chapters() if chapter.defaults]
-    folder = paths.root() / "book" / "results" / args.preset
-    for name in names:
-        asked = book.planned(name, args.preset, parameters)
-        counts = trials.export(asked, folder, name, data_name=args.data_name, replace=args.replace)
-        if drawn := trials.pictures(asked, folder / "sets"):
-            counts["pictures of sets"] = drawn
-        told = ", ".join(f"{count} {what}" for what, count in counts.items())
-        print(f"{args.preset}/{name}.csv: {told or 'it asks for no trials'}")
+    asked = {name: book.planned(name, args.preset, parameters) for name in names}
+    return paths.root() / "book" / "results" / args.preset, asked
+
+
+def _export(name: str, asked: list[Trial], folder: Path, args: argparse.Namespace) -> None:
+    from .. import trials
+
+    counts = trials.export(asked, folder, name, data_name=args.data_name, replace=args.replace)
+    if drawn := trials.pictures(asked, folder / "sets"):
+        counts["pictures of sets"] = drawn
+    told = ", ".join(f"{count} {what}" for what, count in counts.items())
+    print(f"{args.preset}/{name}.csv: {told or 'it asks for no trials'}")

@@ -8,7 +8,7 @@ sound.
 Nothing here imports torch until a trial runs.
 """
 
-from .exporting import export
+from .exporting import export, uncommitted
 from .pictures import pictures
 from .plan import Plan, plan
 from .provenance import commit, device, provenance
@@ -33,4 +33,5 @@ __all__ = [
     "plan",
     "provenance",
     "run",
+    "uncommitted",
 ]

@@ -100,6 +100,25 @@ def export(
     return counts
 
 
+def uncommitted(
+    trials: Sequence[Trial], folder: str | Path, *, data_name: str | None = None
+) -> list[Trial]:  # fmt: skip
+    """Those of `trials` that no table in `folder` has, of the same images and not outdated; folder and data_name as in
+    `export`.
+
+    >>> from bilp_core.trials import Store, Trial, export
+    >>> from bilp_core.trials.exporting import uncommitted
+    >>> asked, store = [Trial("digits", seed=seed) for seed in range(2)], Store("records")
+    >>> store.put({"key": asked[0].key, "accuracies": [0.5, 0.75], "accuracy": 0.625, "device": "a CPU"})
+    >>> _ = export(asked, "results/quick", "first", store)
+    >>> [trial.seed for trial in uncommitted(asked, "results/quick")]
+    [1]
+    """
+    standing = {identity(row): row for path in sorted(Path(folder).glob("*.csv")) for row in read(path)}
+    rows = {trial: row_of(trial, {"accuracies": []}, data_name) for trial in trials}
+    return [trial for trial, row in rows.items() if not _holds(standing.get(identity(row)), row)]
+
+
 def row_of(trial: Trial, record: Mapping[str, Any], data_name: str | None = None) -> Row:
     """A record, found under the trial's key, as a row of a table: all texts.
 

@@ -10,6 +10,8 @@ from bilp_core.book import planned
 from bilp_core.cli.main import main
 from bilp_core.trials import Store
 from bilp_core.trials.exporting import read
+from bilp_core.trials.plan import collect
+from bilp_core.utils.revisions import numbers
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +46,37 @@ def test_what_is_done_is_exported_and_listed(here, capsys):
     assert ": 3 records" in shown
     assert "the last of 2026-11-26, " in shown
     assert "of an earlier revision" in shown
+
+
+def test_what_the_tables_lack_is_run_and_exported_even_if_it_is_stopped(here, capsys, monkeypatch):
+    asked = planned("strata", "quick", {"seeds": "1"})
+
+    def put(trial):
+        record = {**asdict(trial), "key": trial.key, "accuracy": 0.5, "std": 0.1, "accuracies": [0.4, 0.6]}
+        Store().put({**record, "date": "2026-11-26T10:00:00+00:00", "revisions": numbers(trial.rests_on)})
+
+    ran = []
+
+    def stopped(trials):
+        collect(trials)  # as `run` does, while the chapter is asked for its trials
+        ran.append(len(trials))
+        put(trials[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bilp_core.trials.run", stopped)
+    words = ["strata", "-p", "seeds", "1"]
+    for done in (1, 2):
+        shutil.rmtree(here / "records", ignore_errors=True)  # the tables know what was done elsewhere
+        assert main(["records", "fill", *words]) == 130
+        assert len(read(here / "book/results/quick/strata.csv")) == done
+    assert ran == [len(asked), len(asked) - 1]
+    for trial in asked:
+        put(trial)
+    assert main(["records", "export", *words]) == 0
+    capsys.readouterr()
+    assert main(["records", "fill", *words]) == 0
+    assert f"quick/strata: 0 of {len(asked)} trials are in no table" in capsys.readouterr().out
+    assert len(ran) == 2
 
 
 def test_an_empty_store_is_listed(here, capsys):
