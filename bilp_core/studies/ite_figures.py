@@ -1,6 +1,7 @@
 """Figures about individual treatment effects, from the frames of `ite_variants.measure`."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from statistics import NormalDist
 
 import matplotlib.pyplot as plt
@@ -166,7 +167,8 @@ def frontier(mean: pd.DataFrame) -> Figure:
     style()
     panels = list(mean.groupby(["ipc", "method", "init"]))
     figure, axes = _panels(len(panels), 4, min(7.2, 1.4 + 2.4 * len(panels)), 2.0, 0.7)
-    looks = dict(zip(mean["variant"].unique(), zip("osD^vP*X<p", sns.color_palette(), strict=False), strict=False))
+    pairs = zip(cycle("osD^vP*X<ph8"), cycle(sns.color_palette()), strict=False)
+    looks = dict(zip(mean["variant"].unique(), pairs, strict=False))
     for axis, ((ipc, method, init), points) in zip(axes, panels, strict=True):
         for point in points.itertuples():
             marker, colour = looks[point.variant]

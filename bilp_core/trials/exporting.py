@@ -100,11 +100,9 @@ def export(
     return counts
 
 
-def uncommitted(
-    trials: Sequence[Trial], folder: str | Path, *, data_name: str | None = None
-) -> list[Trial]:  # fmt: skip
+def uncommitted(trials: Sequence[Trial], folder: str | Path, *, data_name: str | None = None) -> list[Trial]:
     """Those of `trials` that no table in `folder` has, of the same images and not outdated; folder and data_name as in
-    `export`.
+    `export`, and InputError as there.
 
     >>> from bilp_core.trials import Store, Trial, export
     >>> from bilp_core.trials.exporting import uncommitted
@@ -114,8 +112,11 @@ def uncommitted(
     >>> [trial.seed for trial in uncommitted(asked, "results/quick")]
     [1]
     """
+    forget_folders()
     standing = {identity(row): row for path in sorted(Path(folder).glob("*.csv")) for row in read(path)}
     rows = {trial: row_of(trial, {"accuracies": []}, data_name) for trial in trials}
+    for row in {row["data"]: row for row in rows.values()}.values():
+        _check_stamp(row, standing.values(), Path(folder))
     return [trial for trial, row in rows.items() if not _holds(standing.get(identity(row)), row)]
 
 

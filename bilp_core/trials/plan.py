@@ -159,7 +159,9 @@ def plan(
         for work in groups:
             function = "scoring" if work == "score" else "making"
             for number, kind in enumerate(groups[work]):
-                paced = kind if work == "score" else replace(kind, ratio=0.0, stratum=None, seed=alike.get(kind, 0))
+                # all real images make a stage, some of them a round
+                whole = work in ("score", "stage")
+                paced = kind if whole else replace(kind, ratio=0.0, stratum=None, seed=alike.get(kind, 0))
                 if paced not in known:
                     known[paced] = runner.submit(TIMING + function, (kind,)).result()
                 spent[kind] = known[paced]

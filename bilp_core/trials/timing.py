@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from .. import distillers, indicators
-from ..distillers.method import Distiller
+from ..distillers.method import Distiller, Stage
 from ..errors import Diverged
 from ..evaluation.accuracies import evaluate
 from ..evaluation.protocols import protocol
@@ -50,12 +50,18 @@ def stages(trials: Sequence[Trial]) -> list[tuple[str, int, int] | None]:
     Told apart by what is to be kept of the data: which samples these are, only their scores would say.
     """
     found: list[tuple[str, int, int] | None] = []
+    known: dict[Trial, Stage | None] = {}  # to tell a stage, all images are read
     for trial in trials:
-        stage = None
-        if distillers.METHODS[trial.method].staged:
-            plain = work._data(trial).train
-            method = distillers.make(trial.method, **trial.options).resolved(plain, trial.ipc)
-            stage = method.first_stage(work._train(trial, method.zca), trial.network)
+        about = Trial(
+            trial.data, trial.method, trial.ipc, network=trial.network, size=trial.size, options=trial.options
+        )
+        if about not in known:
+            known[about] = None
+            if distillers.METHODS[trial.method].staged:
+                plain = work._data(trial).train
+                method = distillers.make(trial.method, **trial.options).resolved(plain, trial.ipc)
+                known[about] = method.first_stage(work._train(trial, method.zca), trial.network)
+        stage = known[about]
         kept = (trial.score_key, trial.ratio, trial.drop, trial.stratum) if trial.prunes else ()
         found.append((f"{stage.key} {kept}", stage.size, stage.disk()) if stage else None)
     return found

@@ -17,6 +17,7 @@ from ..utils import files, revisions
 ADAPTIVE = ("adaptive", "lazy", "tails", "effect")  # the fields of adaptive pruning
 LEAST = {"ipc": 1, "repeats": 1, "seed": 0, "splits": 1, "stop": 0, "plateau": 0}
 SHORTER = ("splits", "stop", "plateau")  # the fields that shorten a distillation
+FINE = ("dm",)  # methods with `effects` of fine alone, said here, too, since keys do without torch
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ class Trial:
             raise InputError(f"stratum = {self.stratum} with ratio = {self.ratio}: choose one of the two")
         if not 0 <= self.adaptive < 1:
             raise InputError(f"adaptive = {self.adaptive}: the share dropped from a batch must be in [0, 1)")
-        if self.effect == "auto" and (self.ipc == 1 or not self.adaptive):
-            object.__setattr__(self, "effect", self._effect_of_one)
+        if self.effect == "auto":
+            object.__setattr__(self, "effect", self._named_effect)
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -152,13 +153,11 @@ class Trial:
         return self.prunes and self.criterion != "random"
 
     @property
-    def _effect_of_one(self) -> str:
-        """What auto stands for at one image a class; named, as in records from before there was auto."""
-        if not self.adaptive:
-            return "sketch"
-        from ..distillers import METHODS  # with torch
-
-        return getattr(METHODS.get(self.method), "effects", ("sketch",))[0]
+    def _named_effect(self) -> str:
+        """What auto stands for where that is settled; named, as in records from before there was auto."""
+        if self.adaptive and self.method in FINE:
+            return "fine"
+        return "auto" if self.adaptive and self.ipc > 1 else "sketch"
 
     def _canonical(self) -> dict[str, Any]:
         return {**self.settings, **surroundings(self.data)}

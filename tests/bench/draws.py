@@ -53,17 +53,18 @@ def main() -> None:
     store, train = Store(), load(args.data, need="train").train
     wanted = asked(args.data, args.seeds, args.ages)
     rows = read(args.out)
-    there = {(row["study"], row["criterion"], row["seed"]) for row in rows}
+    name = args.name or Path(args.data).name
+    there = {(row["data"], row["study"], row["criterion"], row["seed"]) for row in rows}
     kept_indices(wanted[0][1], train, store)  # by the loss, by which all are judged
     losses = store.scores(wanted[0][1].score_key)
     assert losses is not None
     for study, trial in wanted:
-        if (study, trial.criterion, str(trial.seed)) in there:
+        if (name, study, trial.criterion, str(trial.seed)) in there:
             continue
         record = trials.run([trial], store).iloc[0]
         kept = kept_indices(trial, train, store)
         row = {
-            "data": args.name or Path(args.data).name,
+            "data": name,
             "study": study,
             "criterion": trial.criterion,
             "ratio": trial.ratio,

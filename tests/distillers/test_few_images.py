@@ -112,4 +112,13 @@ def test_at_one_image_a_class_a_trial_names_its_effect():
     """As records do from before it was left to the method, and where nothing is pruned."""
     effects = [Trial("digits", ipc=ipc, adaptive=rate).effect for ipc in (1, 10) for rate in (0.0, 0.3)]
     assert effects == ["sketch", "sketch", "sketch", "auto"]
-    assert [Trial("digits", "dm", adaptive=rate).effect for rate in (0.0, 0.3)] == ["sketch", "fine"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_trial_names_is_what_the_method_settles_on(name):
+    for ipc in (1, 10):
+        effect = Trial("digits", name, ipc=ipc, adaptive=0.3).effect
+        own = getattr(METHODS[name], "effects", ("sketch",) * 2)[ipc > 1]
+        assert effect in (own, "auto")
+        assert effect == own or ipc > 1
+        assert (effect == "fine") == (name == "dm")

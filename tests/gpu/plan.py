@@ -63,8 +63,8 @@ def check_machine(device: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    check_machine(args.device)
     until = time.time() + 60 * args.minutes
+    check_machine(args.device)
     about = packing.unpack(args.pack, args.home)
     if args.kept and not (args.home / "summary.json").exists():
         with tarfile.open(args.kept) as tar:
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         if subprocess.run([sys.executable, "-m", "pip", "install", "-q", *offline, *wheels]).returncode:
             mine = ".".join(map(str, sys.version_info[:2]))
             raise SystemExit(
-                f"the wheels in the pack are not for this Python, {mine}: `pack --python {mine}` makes such"
+                f"the wheels could not be installed; if they are not for Python {mine}: `pack --python {mine}`"
             )
     if lacking := [name for name in NEEDED if not importlib.util.find_spec(name) and not (site / name).exists()]:
         raise SystemExit(f"this machine lacks {', '.join(lacking)}: add to what `pack --wheels` names")
