@@ -319,7 +319,8 @@ def begun(tmp_path, archive, monkeypatch):
 
 
 def test_what_would_be_cut_is_not_begun(begun, monkeypatch):
-    monkeypatch.setattr(timing, "making", lambda trial: {"distil": 100.0 * trial.ipc, "memory": 1.0})
+    others = {"stage": 0.0, "evaluate": 0.0, "memory": 1.0, "set": 1.0}
+    monkeypatch.setattr(timing, "making", lambda trial: {**others, "distil": 100.0 * trial.ipc})
     found = begun(grid(**TINY, ipc=[3, 1]), 200.0, {})
     assert [row["what"].split(" repeats")[0] for row in found["trials"]] == [
         "method=dm network=convnet:depth=1,width=4"
