@@ -130,8 +130,8 @@ def drawn(total: int, count: int, rng: torch.Generator) -> Tensor:
 def settled(method: Distiller, adaptive: Adaptive, ipc: int) -> Adaptive:
     """The same with its `effect` named where that is 'auto': the method's `effects`, and a sketch where it has none.
 
-    By all of several images the ITE of DC and IDC costs more than the paper's 7%; by a few of them DM, which starts
-    from real images that are all different, finds others to drop. The chapter on ITE has the measurements.
+    By all of several images the ITE costs far more than the paper's 7%; by a few it finds others to drop, the more the
+    images differ. The chapter on ITE has the measurements.
 
     >>> from bilp_core import make
     >>> from bilp_core.distillers import settled
@@ -139,7 +139,7 @@ def settled(method: Distiller, adaptive: Adaptive, ipc: int) -> Adaptive:
     >>> [settled(make("dc"), Adaptive(0.3), ipc).effect for ipc in (1, 10)]
     ['sketch', 'sketch:images=1']
     >>> [settled(make(name), Adaptive(0.3), ipc=10).effect for name in ("dm", "idc")]
-    ['fine', 'sketch:images=4']
+    ['fine:images=4', 'sketch:images=4']
     >>> settled(make("frepo"), Adaptive(0.3), ipc=10).effect  # its images do not act one by one
     'sketch'
     """

@@ -13,6 +13,7 @@ SAME = ["data", "method", "ipc", "network", "batch"]
 EFFECTS = {  # how adaptive pruning finds the ITE
     "adaptive": "sketch",  # by all images of a class
     "adaptive, finely": "fine",
+    "adaptive, finely by four images": "fine:images=4",
     "adaptive, by one image": "sketch:images=1",
     "adaptive, by four images": "sketch:images=4",
     "adaptive, by cotangents": "cotangent",

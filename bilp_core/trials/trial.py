@@ -17,7 +17,8 @@ from ..utils import files, revisions
 ADAPTIVE = ("adaptive", "lazy", "tails", "effect")  # the fields of adaptive pruning
 LEAST = {"ipc": 1, "repeats": 1, "seed": 0, "splits": 1, "stop": 0, "plateau": 0}
 SHORTER = ("splits", "stop", "plateau")  # the fields that shorten a distillation
-FINE = ("dm",)  # methods with `effects` of fine alone, said here, too, since keys do without torch
+# DM's `effects`, at one and at several images a class, said here, too, since keys do without torch
+OF_DM = ("fine", "fine:images=4")
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,8 @@ class Trial:
     @property
     def _named_effect(self) -> str:
         """What auto stands for where that is settled; named, as in records from before there was auto."""
-        if self.adaptive and self.method in FINE:
-            return "fine"
+        if self.adaptive and self.method == "dm":
+            return OF_DM[self.ipc > 1]
         return "auto" if self.adaptive and self.ipc > 1 else "sketch"
 
     def _canonical(self) -> dict[str, Any]:

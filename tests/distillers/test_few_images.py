@@ -94,7 +94,7 @@ def test_left_to_the_method_it_is_what_the_method_allows(name, data):
         found = settled(method, Adaptive(0.3, lazy=3, tails="largest"), ipc)
         assert (found.rate, found.lazy, found.tails) == (0.3, 3, "largest")
         assert found.found.variant == ("fine" if name == "dm" else "sketch")
-        assert bool(found.found.images) == (ipc > 1 and name in MATCHING and name != "dm")
+        assert bool(found.found.images) == (ipc > 1 and name in MATCHING)
         check_adaptive(method, a_run(method, data, ipc=ipc).net, found)
     assert settled(method, Adaptive(0.3, effect="exact"), 3).effect == "exact"
 
@@ -121,4 +121,4 @@ def test_what_a_trial_names_is_what_the_method_settles_on(name):
         own = getattr(METHODS[name], "effects", ("sketch",) * 2)[ipc > 1]
         assert effect in (own, "auto")
         assert effect == own or ipc > 1
-        assert (effect == "fine") == (name == "dm")
+        assert effect.startswith("fine") == (name == "dm")
