@@ -32,10 +32,11 @@ def image_grid(panels: Mapping[str, Mapping[str, Any]], scale: float = 0.39) -> 
     pictures = {title: {label: _rows(images) for label, images in rows.items()} for title, rows in panels.items()}
     widest = [max(len(row) for row in rows.values()) for rows in pictures.values()]
     deepest = max(len(rows) for rows in pictures.values())
+    beside = [max(1.2 * scale, 0.09 * max(map(len, rows))) for rows in pictures.values()]  # inches of the labels
     figure, axes = plt.subplots(
         1,
         len(pictures),
-        figsize=(scale * (sum(widest) + 1.2 * len(widest)), scale * (deepest + 1)),
+        figsize=(scale * sum(widest) + sum(beside), scale * (deepest + 1)),
         width_ratios=widest,
         squeeze=False,
     )
