@@ -1,6 +1,7 @@
 """What moves a row of Table 1: the luck of a random draw, and what the network that chooses had learned."""
 
 import math
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -40,7 +41,7 @@ def told(table: pd.DataFrame) -> str:
     parts = [
         f"*{name}*: "
         + ", ".join(
-            f"after {age} epoch{'s' if age != 1 else ''} {100 * accuracy:.1f}% (percentile {percentile:.0f})"
+            f"after {_epochs(age)} {100 * accuracy:.1f}% (percentile {percentile:.0f})"
             for age, accuracy, percentile in part[["age", "accuracy", "percentile"]].itertuples(index=False)
         )
         for name, part in ages.groupby("criterion", sort=False)
@@ -48,6 +49,36 @@ def told(table: pd.DataFrame) -> str:
     if parts:
         lines.append(f"**What had been learned.** {'; '.join(parts)}.")
     return "\n\n".join(lines)
+
+
+def against_random(table: pd.DataFrame, published: pd.DataFrame) -> str:
+    """Coresets of the youngest and the oldest network less the mean of the random draws, beside the same published.
+
+    table : as for `told`. published : columns criterion and value (%), of the same ratio.
+
+    >>> import pandas as pd
+    >>> from bilp_core.studies import draws
+    >>> rows = [("draw", "random", s, 0.2 + s / 100) for s in range(3)]
+    >>> rows += [("0", "craig", 0, 0.22), ("5", "craig", 0, 0.15)]
+    >>> theirs = pd.DataFrame({"criterion": ["random", "craig"], "value": [25.6, 26.5]})
+    >>> print(draws.against_random(pd.DataFrame(rows, columns=["study", "criterion", "seed", "accuracy"]), theirs))
+    **Against random removal**, in points: *craig* +1.0 after 0 epochs and -6.0 after 5 epochs, published +0.9.
+    """
+    base, ages = 100 * table[table["study"] == "draw"]["accuracy"].mean(), _ages(table)
+    values = dict(zip(published["criterion"], published["value"], strict=True))
+    parts = []
+    for name, part in ages.groupby("criterion", sort=False):
+        if name in values and len(part) > 1:
+            ends = [
+                f"{100 * accuracy - base:+.1f} after {_epochs(age)}"
+                for age, accuracy in part[["age", "accuracy"]].iloc[[0, -1]].itertuples(index=False)
+            ]
+            parts.append(f"*{name}* {' and '.join(ends)}, published {values[name] - values['random']:+.1f}")
+    return f"**Against random removal**, in points: {'; '.join(parts)}." if parts and "random" in values else ""
+
+
+def _epochs(age: Any) -> str:
+    return f"{age} epoch{'s' if age != 1 else ''}"
 
 
 def beside(table: pd.DataFrame) -> str:
