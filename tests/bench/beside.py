@@ -5,8 +5,7 @@
 Settings are those of the chapter `coresets`, preset `photos`, at the ratio at which it compares. Both sides choose from
 the last layer of one network. `common` is the share of CORDS's samples that ours takes, too; `percentile` the mean
 percentile of their loss under that network, inside a class. For `random`, both sides have the samples of seed 0.
-GLISTER is greedy over all samples here and renewed after each, as CORDS has it; what it takes is compared and not
-distilled, since it may leave a class empty.
+GLISTER is left out: in CORDS it chooses among all classes at once, and may leave one empty.
 A row goes into the table as soon as it is there; rows that are there are not run again.
 
 --cords : a checkout of decile-team/cords, see `bench.py`. --reference : one of VICO-UoE/DatasetCondensation.
@@ -29,54 +28,41 @@ from bilp_core.book import planned
 from bilp_core.data import ImageData, Splits, load
 from bilp_core.evaluation import evaluate, protocol
 from bilp_core.indicators import resolve
-from bilp_core.indicators.coresets import all_but, held_out, last_layer
+from bilp_core.indicators.coresets import last_layer
 from bilp_core.studies.overlap import mean_percentile
 from bilp_core.trials import Trial
 
-GREEDY = ("craig", "gradmatch", "glister")
+GREEDY = ("craig", "gradmatch")
 
 
 class Choosing:
-    """What the two sides choose from: samples that may be chosen, and those held out for GLISTER."""
+    """What the two sides choose from."""
 
     def __init__(self, name: str, trial: Trial, train: ImageData) -> None:
-        own = dict(resolve(name, train, trial.score))
-        self.own = {
-            key: own.pop(key) for key in list(own) if key not in ("epochs", "lr", "batch", "network", "momentum")
-        }
-        held = held_out(train, self.own.get("validation", 0.0), 0)
-        self.chosen_from = all_but(held, len(train))
-        layer = last_layer(train, self.chosen_from if len(held) else None, 0, **own)
-        self.losses = cross_entropy(layer.logits, layer.labels, reduction="none")
-        self.chooser, self.judge = layer.subset(self.chosen_from), layer.subset(held)
-        self.weight, self.bias = _linear(layer)
+        self.own = dict(resolve(name, train, trial.score))
+        probe = {key: self.own.pop(key) for key in ("epochs", "lr", "batch", "network", "momentum")}
+        self.layer = last_layer(train, None, 0, **probe)
+        self.losses = cross_entropy(self.layer.logits, self.layer.labels, reduction="none")
 
     def ours(self, name: str, count: int) -> Tensor:
         """Indices among all samples: `count` of each class, in the order of our method."""
-        gradient = self.own["gradient"]
-        if name == "craig":
-            orders = coresets.craig(self.chooser, gradient)
-        elif name == "gradmatch":
-            budget, lam, eps, picks = (self.own[key] for key in ("budget", "lam", "eps", "picks"))
-            orders = coresets.gradmatch(self.chooser, budget, lam=lam, eps=eps, picks=picks, gradient=gradient)
-        else:
-            order = coresets.taylor_greedy(
-                self.chooser, self.judge, eta=self.own["eta"], rounds=len(self.chooser), gradient=gradient
-            )
-            return self.chosen_from[order[: count * len(self.chooser.classes())]]
-        return self.chosen_from[torch.cat([order[:count] for order in orders])]
+        orders = getattr(coresets, name)(self.layer, **self.own)
+        return torch.cat([order[:count] for order in orders])
 
     def theirs(self, name: str, share: float, folder: str) -> Tensor:
-        both = [torch.cat([getattr(self.chooser, n), getattr(self.judge, n)]) for n in ("features", "labels")]
-        model = Linear(self.weight, self.bias)
-        held = len(self.judge)
-        selection = SimpleNamespace(model=model, SHARE=share, count=len(self.chooser), features=both[0], labels=both[1])
-        if not held:  # their strategies ask for held-out samples even where they do not use them
-            selection.features, selection.labels = (torch.cat([v, v[:1000]]) for v in both)
+        features, labels = self.layer.features, self.layer.labels
+        selection = SimpleNamespace(
+            model=Linear(*_linear(self.layer)),
+            SHARE=share,
+            count=len(labels),
+            # its strategies ask for held-out samples even where they do not use them
+            features=torch.cat([features, features[:1000]]),
+            labels=torch.cat([labels, labels[:1000]]),
+        )
         torch.manual_seed(0)
         np.random.seed(0)  # noqa: NPY002
         picked, _ = getattr(Cords(folder, selection), name)()
-        return self.chosen_from[torch.as_tensor([int(i) for i in picked])]
+        return torch.as_tensor([int(i) for i in picked])
 
 
 def _linear(layer: coresets.LastLayer) -> tuple[Tensor, Tensor]:
@@ -143,7 +129,7 @@ def main() -> None:
             continue
         choosing = Choosing(name, first[name], splits.train)
         sides = {"ours": choosing.ours(name, len(picks) // splits.train.num_classes)}
-        sides["theirs"] = choosing.theirs(name, len(picks) / len(choosing.chooser), args.cords)
+        sides["theirs"] = choosing.theirs(name, len(picks) / len(splits.train), args.cords)
         both = len({*sides["ours"].tolist()} & {*sides["theirs"].tolist()}) / len(sides["theirs"])
         known: dict[tuple[int, ...], list[float]] = {}  # the same samples give the same set
         for side, chosen in sides.items():
@@ -151,9 +137,8 @@ def main() -> None:
             print(name, side, len(chosen), both, percentile, flush=True)
             if (name, side) in there:
                 continue
-            samples, accuracies = tuple(chosen.sort().values.tolist()), None
-            if name != "glister":
-                accuracies = known[samples] = known.get(samples) or ours_on(torch.tensor(samples), first[name], splits)
+            samples = tuple(chosen.sort().values.tolist())
+            accuracies = known[samples] = known.get(samples) or ours_on(torch.tensor(samples), first[name], splits)
             add(name, side, accuracies, common=float(both), percentile=float(percentile))
 
 
