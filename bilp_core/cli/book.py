@@ -27,6 +27,14 @@ def from_here(data: str) -> str:
     return data if data in DATASETS else str(own_folder(data).absolute())
 
 
+def parameters_of(args: argparse.Namespace) -> dict[str, str]:
+    """What -p says, a folder of data from where the user stands."""
+    parameters = dict(args.parameters or [])
+    if "data" in parameters:
+        parameters["data"] = from_here(parameters["data"])
+    return parameters
+
+
 def _plan(names: list[str], preset: str, parameters: dict[str, str]) -> None:
     """Print what the trials of chapters will take, together: they share what they can."""
     from .. import book, trials
@@ -42,10 +50,8 @@ def run(args: argparse.Namespace) -> None:
     from .. import book, engines
 
     check()
-    parameters = dict(args.parameters or [])
+    parameters = parameters_of(args)
     axes = {name: values for name, *values in args.sweep or []}
-    if "data" in parameters:
-        parameters["data"] = from_here(parameters["data"])
     if "data" in axes:
         axes["data"] = [from_here(data) for data in axes["data"]]
     if len(axes) < len(args.sweep or []) or not all(axes.values()):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..utils import paths
-from .book import check, from_here
+from .book import check, parameters_of
 
 if TYPE_CHECKING:
     from ..trials import Trial
@@ -53,11 +53,10 @@ def fill(args: argparse.Namespace) -> None:
     for name, asked in chapters.items():
         left = trials.uncommitted(asked, folder, data_name=args.data_name)
         print(f"{args.preset}/{name}: {len(left)} of {len(asked)} trials are in no table")
-        if not left:
-            continue
         try:
-            trials.run(left)
-        finally:
+            if left:
+                trials.run(left)
+        finally:  # what another chapter's table has gets into this one's, too
             _export(name, asked, folder, args)
 
 
@@ -66,11 +65,8 @@ def _asked(args: argparse.Namespace) -> tuple[Path, dict[str, list[Trial]]]:
     from .. import book
 
     check()
-    parameters = dict(args.parameters or [])
-    if "data" in parameters:
-        parameters["data"] = from_here(parameters["data"])
     names = [args.chapter] if args.chapter else [chapter.name for chapter in book.chapters() if chapter.defaults]
-    asked = {name: book.planned(name, args.preset, parameters) for name in names}
+    asked = {name: book.planned(name, args.preset, parameters_of(args)) for name in names}
     return paths.root() / "book" / "results" / args.preset, asked
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..pruning import ite
 from ..pruning.adaptive import Adaptive
-from ..pruning.ite import Effect
 from .method import Distiller
 from .run import Run
 
@@ -146,7 +145,7 @@ def settled(method: Distiller, adaptive: Adaptive, ipc: int) -> Adaptive:
     if adaptive.effect != "auto":
         return adaptive
     effect = method.effects[ipc > 1] if isinstance(method, Matching) else "sketch"
-    return replace(adaptive, effect=effect if _one_by_one(method) else Effect.read(effect).variant)
+    return replace(adaptive, effect=effect if _one_by_one(method) else ite.Effect.read(effect).variant)
 
 
 def _one_by_one(method: Distiller) -> bool:

@@ -67,13 +67,13 @@ def against_random(table: pd.DataFrame, published: pd.DataFrame) -> str:
     values = dict(zip(published["criterion"], published["value"], strict=True))
     parts = []
     for name, part in ages.groupby("criterion", sort=False):
-        if name in values and len(part) > 1:
+        if {name, "random"} <= values.keys() and len(part) > 1:
             ends = [
                 f"{100 * accuracy - base:+.1f} after {_epochs(age)}"
                 for age, accuracy in part[["age", "accuracy"]].iloc[[0, -1]].itertuples(index=False)
             ]
             parts.append(f"*{name}* {' and '.join(ends)}, published {values[name] - values['random']:+.1f}")
-    return f"**Against random removal**, in points: {'; '.join(parts)}." if parts and "random" in values else ""
+    return f"**Against random removal**, in points: {'; '.join(parts)}." if parts else ""
 
 
 def _epochs(age: Any) -> str:

@@ -162,9 +162,10 @@ def plan(
                 # all real images make a stage, some of them a round
                 whole = work in ("score", "stage")
                 paced = kind if whole else replace(kind, ratio=0.0, stratum=None, seed=alike.get(kind, 0))
-                if paced not in known:
-                    known[paced] = runner.submit(TIMING + function, (kind,)).result()
-                spent[kind] = known[paced]
+                if kind not in spent:  # a trial is timed with its stage
+                    if paced not in known:
+                        known[paced] = runner.submit(TIMING + function, (kind,)).result()
+                    spent[kind] = known[paced]
                 progress(number + 1, len(groups[work]), work)
     return replace(
         counted,

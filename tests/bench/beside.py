@@ -107,11 +107,11 @@ def main() -> None:
     first = {t.criterion: t for t in own if t.ratio == ratio and t.seed == 0}
     rows, data = read(args.out), args.name or Path(args.data).name
 
-    def add(criterion: str, side: str, accuracies: list[float] | None, **more: object) -> None:
-        mean = {"accuracy": np.mean(accuracies), "std": np.std(accuracies)} if accuracies else {}
+    def add(criterion: str, side: str, accuracies: list[float], **more: object) -> None:
         row = {
             "data": data, "criterion": criterion, "side": side, "ratio": ratio,
-            **dict.fromkeys(("accuracy", "std", "common", "percentile"), ""), **mean, **more, **origin("cpu"),
+            "accuracy": float(np.mean(accuracies)), "std": float(np.std(accuracies)), "common": "", "percentile": "",
+            **more, **origin("cpu"),
         }  # fmt: skip
         rows.append({k: str(round(v, 5) if isinstance(v, float) else v) for k, v in row.items()})
         write(args.out, rows)
