@@ -36,11 +36,15 @@ def mode() -> str:
 
 
 def prepare(device: str) -> None:
-    """Set what holds for the whole process, which will work on `device` (cpu or cuda)."""
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = mode() != "plain"
+    """Set what holds for the whole process, which will work on `device` (cpu or cuda).
+
+    What a GPU computes with is left alone on a CPU: torch compiles anew what it compiled under other settings.
+    """
     if device == "cpu":
         keep_memory()
+        return
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = mode() != "plain"
 
 
 def keep_memory() -> None:

@@ -1,6 +1,7 @@
 """What trades digits for time: the switch, and that bfloat16 changes no result beyond a stated tolerance."""
 
 import gc
+import os
 import platform
 import subprocess
 import sys
@@ -43,13 +44,13 @@ def test_plain_turns_everything_off(monkeypatch, ensemble):
     monkeypatch.setenv("BILP_COMPILE", "1")
     function = torch.sin
     assert compiled(function, 1e12, torch.device("cpu"), "net") is function
-    speed.prepare("cpu")
+    speed.prepare("cuda")
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
     images = torch.rand(4, 1, 8, 8)
     plain = ensemble.logits(images)
     monkeypatch.setenv("BILP_SPEED", "auto")
-    speed.prepare("cpu")
+    speed.prepare("cuda")
     assert torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
     torch.testing.assert_close(ensemble.logits(images), plain, rtol=0, atol=0)
@@ -71,6 +72,23 @@ def test_as_many_networks_as_one_likes_are_compiled(monkeypatch):
     again = Ensemble("convnet:depth=1,width=10", (1, 8, 8), 10, seeds=[2], stacked=False)
     assert again._run is ensemble._run, "the same network is not compiled again"
     compiling._of_network.cache_clear()
+
+
+def test_what_is_compiled_on_a_cpu_outlives_the_choice_of_a_device():
+    """In a fresh process, where no one has set anything: `device` may be asked for after the first networks."""
+    code = """
+        import torch
+        from torch._dynamo.utils import counters
+        from bilp_core.trials import device
+        twice = torch.compile(lambda x: 2 * x, backend="eager", dynamic=False)
+        twice(torch.ones(2))
+        print(device(), end=" ")
+        twice(torch.ones(2))
+        print(counters["frames"]["total"])
+    """
+    run = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(run, capture_output=True, text=True, check=True, env=os.environ | {"BILP_DEVICE": "cpu"})
+    assert done.stdout.split() == ["cpu", "1"]
 
 
 @pytest.mark.parametrize(
