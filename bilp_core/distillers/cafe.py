@@ -196,7 +196,7 @@ class CAFE(Matching):
             return run.batches.indices(label)
         picks, adaptive = run.batches.indices(label), run.batches.adaptive
         assert adaptive is not None
-        effects = adaptive.found.norms(self.treatments(run, label, picks, adaptive.found.images), run.rng)
+        effects = adaptive.found.norms(self.treatments(run, label, picks, adaptive.found.top), run.rng)
         return picks[run.batches.prune(label, picks, effects)]
 
     def real_maps(self, run: Run, real: tuple[Tensor, ...]) -> tuple[Tensor, list[Tensor]]:

@@ -164,7 +164,7 @@ class KIP(Regression):
     def losses(self, run: Run, predicted: Tensor, picks: Tensor) -> Tensor:
         return LOSSES["mean_mse"](predicted, run.data.labels[picks]) / 2
 
-    def treatments(self, run: Run, label: int, picks: Tensor, images: int = 0) -> ite.Terms:  # noqa: ARG002
+    def treatments(self, run: Run, label: int, picks: Tensor, top: int = 0) -> ite.Terms:  # noqa: ARG002
         count, size = len(picks), len(run.images)
         self.check_memory(count * (count + size) * size, run.images)
         kernel, cross = self.between(run, run.images, run.images), self.between(run, run.data.batch(picks), run.images)

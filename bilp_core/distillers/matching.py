@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import replace
 from typing import ClassVar
@@ -32,10 +31,10 @@ class Separable(Distiller):
     freezes_batchnorm: ClassVar[bool] = False
 
     @abstractmethod
-    def treatments(self, run: Run, label: int, picks: Tensor, images: int = 0) -> ite.Treatments:
+    def treatments(self, run: Run, label: int, picks: Tensor, top: int = 0) -> ite.Treatments:
         """The real samples `picks`, of one class where the loss is of one, ready for their ITE.
 
-        images : a random few of the synthetic ones that stand for all, see `ite.Effect`; only of a `Matching`.
+        top : so many of the synthetic images stand for all, see `ite.Effect`; only of a `Matching`.
         """
 
     @abstractmethod
@@ -87,7 +86,7 @@ class Matching(Separable):
         if adaptive is None:
             return self.loss_against(run, label, picks)
         effect = adaptive.found
-        treatments = self.treatments(run, label, picks, effect.images)
+        treatments = self.treatments(run, label, picks, effect.top)
         kept = run.batches.prune(label, picks, effect.norms(treatments, run.rng))
         share = kept.float() / kept.sum()
         return self.distance(treatments.at, [torch.einsum("n,n...->...", share, p) for p in treatments.each])
@@ -98,17 +97,17 @@ class Matching(Separable):
         ours = self.statistic(run, synthetic, label, real=False)
         return self.distance(ours, self.statistic(run, real, label, real=True))
 
-    def treatments(self, run: Run, label: int, picks: Tensor, images: int = 0) -> ite.Treatments:
-        """The samples `picks` of a class and its synthetic images, or a random few of these, ready for their ITE."""
+    def treatments(self, run: Run, label: int, picks: Tensor, top: int = 0) -> ite.Treatments:
+        """The samples `picks` of a class and its synthetic images, or the top few of these, ready for their ITE."""
         stored, synthetic, real = self.pair(run, label, picks)
         whole, each = self.statistic(run, synthetic, label, real=False), self.each(run, real, label)
-        if not 0 < images < len(synthetic):
-            return ite.Treatments(stored, whole, each, self.distance)
-        few = drawn(len(synthetic), images, run.rng)
-        # a share of the mean that they are a part of, and the root of what their squares stand for
-        scale = math.sqrt(images / len(synthetic))
-        ours = [scale * s for s in self.statistic(run, synthetic[few], label, real=False)]
-        return ite.Treatments(stored, ours, each, self.distance, whole)
+        of = ite.Treatments(stored, whole, each, self.distance)
+        if not 0 < top < len(synthetic):
+            return of
+        few, stands_for = leading(of, synthetic, top, run.rng)
+        # their share of the mean, and the root of what their squares stand for
+        scale = top / len(synthetic) * stands_for.sqrt()
+        return of.by([scale * s for s in self.statistic(run, synthetic[few], label, real=False)])
 
     def pair(self, run: Run, label: int, picks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Stored synthetic images of the class, and, under one augmentation, those to match and the real ones."""
@@ -121,9 +120,16 @@ class Matching(Separable):
         return stored
 
 
-def drawn(total: int, count: int, rng: torch.Generator) -> Tensor:
-    """`count` of 0 ... total - 1 at random, none twice: int64 [count]."""
-    return torch.randperm(total, generator=rng, device=rng.device)[:count]
+def leading(of: ite.Treatments, synthetic: Tensor, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The synthetic images that the ITE moves most, int64 [count], and how often their squares go into those of all.
+
+    of : by all of `synthetic`, float [S, ...], which share no pixel of what is learnt. One product for all samples.
+    Source: ours.
+    """
+    (moved,) = torch.autograd.grad(of.ours, synthetic, of.mixed(rng), retain_graph=True)
+    squares = moved.flatten(1).square().sum(1)
+    found, few = squares.topk(count)
+    return few, squares.sum() / found.sum().clamp_min(1e-30)
 
 
 def settled(method: Distiller, adaptive: Adaptive, ipc: int) -> Adaptive:
@@ -176,7 +182,7 @@ def check_adaptive(method: Distiller, net: nn.Module, adaptive: Adaptive | None 
             f"adaptive pruning with {method.name!r} needs a network without BatchNorm, which mixes the samples of a "
             f"batch: such as convnet"
         )
-    if adaptive and adaptive.found.images and not _one_by_one(method):
+    if adaptive and adaptive.found.top and not _one_by_one(method):
         raise InputError(
             f"effect = {adaptive.effect!r}: with {method.name!r} no few images stand for all of a class, since they do "
             f"not act one by one; {adaptive.found.variant} by all of them works"

@@ -209,7 +209,7 @@ class OnFeatures(Regression):
     def predicted(self, run: Run, picks: Tensor) -> Tensor:
         return regressed(*self.support(run), self.targets(run, picks), self.ridge)
 
-    def treatments(self, run: Run, label: int, picks: Tensor, images: int = 0) -> ite.Terms:  # noqa: ARG002
+    def treatments(self, run: Run, label: int, picks: Tensor, top: int = 0) -> ite.Terms:  # noqa: ARG002
         features, labels = self.support(run)
         targets = self.targets(run, picks).double()
         self.check_memory(len(targets) * features.numel(), features)

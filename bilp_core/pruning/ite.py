@@ -15,6 +15,7 @@ Source: main paper, definition of the ITE and its Taylor form; the closed form a
 
 import re
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
@@ -39,7 +40,6 @@ class Treatments:
     ours   : their statistic, a list of tensors that still have their graph.
     each   : statistics of the N >= 2 real samples, detached: [N, ...] for each tensor of `ours`.
     distance : (synthetic statistic, mean of the real ones), two lists of tensors, -> the loss, a scalar.
-    at     : the statistic of all images of the class, where `ours` stands for it, see `Effect`; else the same.
     `VARIANTS` turn it into one number a sample; `rank_error` compares two of them.
 
     >>> import torch
@@ -63,10 +63,9 @@ class Treatments:
         ours: Sequence[Tensor],
         each: Sequence[Tensor],
         distance: Distance,
-        at: Sequence[Tensor] | None = None,
     ) -> None:
         self.stored, self.ours, self.each, self.distance = stored, list(ours), list(each), distance
-        self.at = list(at or ours)
+        self.at = self.ours
         self._detached = [s.detach() for s in self.at]
         self._mean = [p.mean(0) for p in each]
 
@@ -93,6 +92,21 @@ class Treatments:
         dummy = [torch.zeros_like(s).requires_grad_() for s in self.ours]
         (out,) = torch.autograd.grad(self.ours, self.stored, dummy, create_graph=True)
         return dummy, out
+
+    def mixed(self, rng: Generator) -> list[Tensor]:
+        """The sum of the c_i under random signs: what J^T makes of it has, part by part, the mean square of all ITE_i.
+
+        A list like `ours`.
+        """
+        signs = torch.randint(0, 2, (len(self),), generator=rng, device=rng.device) * 2.0 - 1
+        return [torch.einsum("n,n...->...", signs.to(c.dtype), c) for c in self.cotangents]
+
+    def by(self, ours: Sequence[Tensor]) -> "Treatments":
+        """The same treatments, of which another statistic `ours` tells: the loss and the c_i stay where they are."""
+        other = copy(self)
+        other.ours = list(ours)
+        other.__dict__.pop("_linear", None)
+        return other
 
     @cached_property
     def slope(self) -> list[Tensor]:
@@ -329,31 +343,29 @@ def _components(of: Treatments, directions: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Effect:
-    """How the ITE is found: `variant`, one of `VARIANTS`, by a random few of the `images` that are matched (0: all).
+    """How the ITE is found: `variant`, one of `VARIANTS`, by the `top` images of those that are matched (0: by all).
 
     The images of a class split its effect: |ITE_i|^2 is the sum of what each contributes, as long as none shares a
-    pixel with another. So a random few of them, their squares scaled up, are right on average, and cost what a class of
-    so few images would.
+    pixel with another. The shares differ, so the few images whose share is largest stand for all, and cost what a class
+    of so few would, see `leading`.
     Raises InputError for words that are none of this. Source: ours.
 
     >>> from bilp_core.pruning.ite import Effect
-    >>> Effect.read("sketch"), Effect.read("sketch:images=1")
-    (Effect(variant='sketch', images=0), Effect(variant='sketch', images=1))
+    >>> Effect.read("sketch"), Effect.read("sketch:top=2")
+    (Effect(variant='sketch', top=0), Effect(variant='sketch', top=2))
     >>> Effect.read("guess")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    bilp_core.errors.InputError: effect = 'guess': must be auto, one of exact, taylor, ..., or such as sketch:images=1
+    bilp_core.errors.InputError: effect = 'guess': must be auto, one of exact, taylor, ..., or such as sketch:top=2
     """
 
     variant: str
-    images: int = 0
+    top: int = 0
 
     @classmethod
     def read(cls, text: str) -> "Effect":
-        found = re.fullmatch(r"([a-z]+)(?::images=([1-9][0-9]*))?", text)
+        found = re.fullmatch(r"([a-z]+)(?::top=([1-9][0-9]*))?", text)
         if not found or found[1] not in VARIANTS:
-            raise InputError(
-                f"effect = {text!r}: must be auto, one of {', '.join(VARIANTS)}, or such as sketch:images=1"
-            )
+            raise InputError(f"effect = {text!r}: must be auto, one of {', '.join(VARIANTS)}, or such as sketch:top=2")
         return cls(found[1], int(found[2] or 0))
 
     def norms(self, of: Treatments, rng: Generator) -> Annotated[Tensor, "float [N]"]:

@@ -141,7 +141,7 @@ def _effects(run: Run, label: int, picks: Tensor, variant: str) -> Tensor:
     assert isinstance(method, Separable)
     if variant != DEFINITION:
         effect = ite.Effect.read(variant)
-        return effect.norms(method.treatments(run, label, picks, effect.images), run.rng)
+        return effect.norms(method.treatments(run, label, picks, effect.top), run.rng)
     state = run.rng.get_state(), run.host.get_state()
 
     def loss(subset: Tensor) -> Tensor:

@@ -20,19 +20,10 @@ from bilp_core.distillers import make
 from bilp_core.studies import ite_variants
 
 AGES, LABELS = (0, 100, 1000), (0, 3, 5, 8)
-VARIANTS = (
-    "exact",
-    "sketch",
-    "exact:images=1",
-    "sketch:images=1",
-    "sketch:images=2",
-    "sketch:images=4",
-    "sketch:images=10",
-    "probes",
-    "cotangent",
-)
+VARIANTS = ("exact", "sketch", "exact:top=1", "sketch:top=1", "sketch:top=2", "sketch:top=4", "probes", "cotangent")
 METHODS = ("dc", "dsa", "dm", "idc", "cafe", "idm")
-OWN = {"dm": ("fine", "fine:images=4"), "cafe": ("fine",), "idm": ("fine",)}  # variants beside those of all
+FINE = ("fine", "fine:top=2", "fine:top=4")  # of those that match features, beside
+OWN = {"dm": FINE, "cafe": FINE, "idm": FINE, "idc": ("sketch:top=8", "sketch:top=16")}
 
 
 def main() -> None:
