@@ -46,7 +46,7 @@ class DM(Matching):
     summary: ClassVar[str] = "distribution matching: mean features under random networks"
     default_init: ClassVar[str] = "real"
     parts: ClassVar[str] = "exact"
-    effects: ClassVar[tuple[str, str]] = ("fine", "fine:images=4")
+    effects: ClassVar[tuple[str, str]] = ("fine", "fine:top=4")
     small: ClassVar[Mapping[str, Any]] = {"iterations": 1000, "batch": 64}
 
     iterations: int = 20000

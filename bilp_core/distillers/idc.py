@@ -103,7 +103,7 @@ class IDC(GradientMatching):
     default_init: ClassVar[str] = "mix"
     inits: ClassVar[tuple[str, ...]] = ("mix", "random", "noise")
     turns: ClassVar[str] = "inner"
-    effects: ClassVar[tuple[str, str]] = ("sketch", "sketch:images=4")
+    effects: ClassVar[tuple[str, str]] = ("sketch", "sketch:top=4")
     small: ClassVar[Mapping[str, Any]] = {"iterations": 4, "inner": 25}
     tiny: ClassVar[Mapping[str, Any]] = {"factor": 1}  # a quarter of so few pixels shows nothing
 

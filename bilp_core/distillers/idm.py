@@ -80,7 +80,7 @@ class IDM(DM):
     default_init: ClassVar[str] = "mix"
     inits: ClassVar[tuple[str, ...]] = ("mix", "real", "noise")
     freezes_batchnorm: ClassVar[bool] = True
-    effects: ClassVar[tuple[str, str]] = ("sketch", "sketch:images=4")
+    effects: ClassVar[tuple[str, str]] = ("sketch", "sketch:top=4")
     small: ClassVar[Mapping[str, Any]] = {"iterations": 300, "network_steps": 5, "network_batch": 64}
     tiny: ClassVar[Mapping[str, Any]] = {"factor": 1}  # a quarter of so few pixels shows little
 

@@ -94,12 +94,10 @@ class Treatments:
         return dummy, out
 
     def mixed(self, rng: Generator) -> list[Tensor]:
-        """The sum of the c_i under random signs: what J^T makes of it has, part by part, the mean square of all ITE_i.
-
-        A list like `ours`.
-        """
-        signs = torch.randint(0, 2, (len(self),), generator=rng, device=rng.device) * 2.0 - 1
-        return [torch.einsum("n,n...->...", signs.to(c.dtype), c) for c in self.cotangents]
+        """A sum of the c_i, each times a random normal number. Its J^T has the squares of all ITE_i, on average, in each
+        part of the images. A list like `ours`."""
+        weights = torch.randn(len(self), generator=rng, device=rng.device)
+        return [torch.einsum("n,n...->...", weights.to(c.dtype), c) for c in self.cotangents]
 
     def by(self, ours: Sequence[Tensor]) -> "Treatments":
         """The same treatments, of which another statistic `ours` tells: the loss and the c_i stay where they are."""

@@ -13,9 +13,11 @@ SAME = ["data", "method", "ipc", "network", "batch"]
 EFFECTS = {  # how adaptive pruning finds the ITE
     "adaptive": "sketch",  # by all images of a class
     "adaptive, finely": "fine",
-    "adaptive, finely by four images": "fine:images=4",
-    "adaptive, by one image": "sketch:images=1",
-    "adaptive, by four images": "sketch:images=4",
+    "adaptive, finely by the top four": "fine:top=4",
+    "adaptive, by the top image": "sketch:top=1",
+    "adaptive, by the top two": "sketch:top=2",
+    "adaptive, by the top four": "sketch:top=4",
+    "adaptive, by the top eight": "sketch:top=8",
     "adaptive, by cotangents": "cotangent",
 }
 

@@ -18,7 +18,7 @@ ADAPTIVE = ("adaptive", "lazy", "tails", "effect")  # the fields of adaptive pru
 LEAST = {"ipc": 1, "repeats": 1, "seed": 0, "splits": 1, "stop": 0, "plateau": 0}
 SHORTER = ("splits", "stop", "plateau")  # the fields that shorten a distillation
 # DM's `effects`, at one and at several images a class, said here, too, since keys do without torch
-OF_DM = ("fine", "fine:images=4")
+OF_DM = ("fine", "fine:top=4")
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ class Trial:
     @property
     def _set_parts(self) -> tuple[str, ...]:
         init = self.start if revisions.any_of("init:") else self.init or ""
-        own = [f"method:{self.method}", f"init:{init}", *(["adaptive"] if self.adaptive else [])]
+        pruning = ["adaptive", *(["effects"] if self.effect == "auto" else [])] if self.adaptive else []
+        own = [f"method:{self.method}", f"init:{init}", *pruning]
         return (*(self._score_parts if self.prunes else self._data_parts), *own)
 
     @property

@@ -8,6 +8,7 @@ with it: DSA's with DC's, Monte-Carlo's with those of what it distils and trains
     indicator:NAME    a score                       adaptive          adaptive pruning and its effects
     init:NAME         how synthetic images start    protocol          evaluation
     data:NAME         a named data set              data:folder       how folders of images are read
+    effects           what adaptive pruning takes for the ITE where that is left to the method
 
 A part that is not listed has revision 1, so what is new needs no line here.
 """
@@ -15,7 +16,7 @@ A part that is not listed has revision 1, so what is new needs no line here.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-REVISIONS = {"core": 6, "method:idm": 2, "method:mtt": 2}
+REVISIONS = {"core": 6, "effects": 2, "method:idm": 2, "method:mtt": 2}
 
 
 def revision(part: str) -> int:

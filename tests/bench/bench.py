@@ -99,12 +99,12 @@ def all_rows(args: argparse.Namespace) -> dict[str, Row]:
         ("dm", "rounds", "fine", {}),
         ("idc", "inner", "sketch", {"network_images": 400}),
     ):
-        few_images = [variant, f"{variant}:images=4", f"{variant}:images=1"]
+        few_images = [variant, *(f"{variant}:top={few}" for few in (8, 4, 2, 1))]
         for ipc, effect in [(1, variant), *product((10, 50), few_images)]:
             lazy = 10 if ipc == 1 else 5  # as Table 12 has it for CIFAR-10
             without = partial(ours.step, name=name, ipc=ipc, classes=2, **{loops: lazy}, **own)
             size = "" if ipc == 1 else f"-ipc{ipc}"
-            few = effect.removeprefix(variant).replace(":images=", "-of-")
+            few = effect.removeprefix(variant).replace(":top=", "-top-")
             pruned = partial(without, adaptive=Adaptive(0.3, lazy, effect=effect))
             rows[f"adaptive-{name}{size}{few}"] = Row(pruned, without)
     for name in ("dc", "idc"):

@@ -1,16 +1,15 @@
-"""A random few of the synthetic images of a class in place of all, where the ITE is found."""
-
-from itertools import combinations
+"""A few of the synthetic images of a class in place of all, where the ITE is found."""
 
 import pytest
 import torch
 
 from bilp_core.data import ImageData
 from bilp_core.distillers import METHODS, Matching, Separable, check_adaptive, distill, make, settled
+from bilp_core.distillers.matching import leading
 from bilp_core.errors import InputError
 from bilp_core.nets import network
-from bilp_core.pruning import VARIANTS, Adaptive
-from bilp_core.pruning.ite import Effect
+from bilp_core.pruning import Adaptive, Treatments
+from bilp_core.pruning.ite import Effect, exact
 from bilp_core.trials import Trial
 
 from .common import NET, a_run, short
@@ -18,32 +17,61 @@ from .common import NET, a_run, short
 MATCHING = [name for name, method in METHODS.items() if issubclass(method, Matching)]
 
 
-@pytest.mark.parametrize("images", [1, 2])
-@pytest.mark.parametrize("name", MATCHING)
-def test_the_squares_are_right_on_average(name, images, data, monkeypatch):
-    """Over every choice of a few images, exactly; in double precision."""
-    run = a_run(short(name), data, ipc=3)
-    run.net.double()
-    run.images = run.images.detach().double().requires_grad_()
+@pytest.fixture
+def double(monkeypatch):
+    """A function: name, data -> a run at IPC 3 in double precision, and six samples of a class."""
     plain = ImageData.batch
     monkeypatch.setattr(ImageData, "batch", lambda self, picks: plain(self, picks).double())
-    picks, state = run.batches.indices(1, 6), run.rng.get_state()
-    totals, squares = [], []
 
-    def squared(few):
-        run.rng.set_state(state)  # the same augmentation every time
-        monkeypatch.setattr("bilp_core.distillers.matching.drawn", lambda total, *_: totals.append(total) or few)
-        of = run.method.treatments(run, 1, picks, images if few is not None else 0)
-        return VARIANTS["exact"](of, run.rng).square(), of
+    def make_run(name, data):
+        run = a_run(short(name), data, ipc=3)
+        run.net.double()
+        run.images = run.images.detach().double().requires_grad_()
+        return run, run.batches.indices(1, 6)
 
-    whole, of_all = squared(None)
-    squared(torch.tensor([0, 1][:images]))
-    for few in combinations(range(totals[0]), images):
-        square, of = squared(torch.tensor(few))
-        squares.append(square)
-    torch.testing.assert_close(torch.stack(squares).mean(0), whole, rtol=1e-9, atol=1e-15)
-    torch.testing.assert_close(of.at, of_all.at)
-    assert torch.stack(squares).std(0).max() > 0
+    return make_run
+
+
+@pytest.mark.parametrize("name", MATCHING)
+def test_the_images_split_the_squares(name, data, double):
+    """What every image that is matched contributes by itself adds up to what all of them do."""
+    run, picks = double(name, data)
+    method, state = run.method, run.rng.get_state()
+    stored, synthetic, real = method.pair(run, 1, picks)
+    whole, each = method.statistic(run, synthetic, 1, real=False), method.each(run, real, 1)
+    of = Treatments(stored, whole, each, method.distance)
+    shares = []
+    for image in synthetic.split(1):
+        one = of.by([s / len(synthetic) for s in method.statistic(run, image, 1, real=False)])
+        shares.append(exact(one, run.rng).square())
+    shares = torch.stack(shares)
+    torch.testing.assert_close(shares.sum(0), exact(of, run.rng).square(), rtol=1e-9, atol=1e-15)
+
+    # and the few that stand for all are those whose share is largest, for random sums of the samples
+    most = torch.zeros(len(synthetic))
+    for _ in range(200):
+        few, times = leading(of, synthetic, 1, run.rng)
+        most[few] += 1
+        assert times >= 1
+    assert most.argmax() == shares.sum(1).argmax()
+
+    run.rng.set_state(state)  # the same augmentation
+    top = method.treatments(run, 1, picks, 1)
+    found = exact(top, run.rng).square()
+    assert any(torch.allclose(found, found.sum() / one.sum() * one, rtol=1e-6) for one in shares)
+    torch.testing.assert_close(top.at, of.at)
+
+
+def test_the_level_is_that_of_all(data, double):
+    """Where the sum of squares is of all: here by every image but the least."""
+    run, picks = double("dm", data)
+    state = run.rng.get_state(), run.host.get_state()
+    levels = []
+    for top in (0, 2):
+        run.rng.set_state(state[0])
+        run.host.set_state(state[1])
+        levels.append(float(exact(run.method.treatments(run, 1, picks, top), run.rng).square().sum()))
+    assert levels[1] == pytest.approx(levels[0], rel=0.2)
 
 
 @pytest.mark.parametrize("name", MATCHING)
@@ -58,7 +86,7 @@ def test_the_loss_is_of_all_images_and_the_run_the_same_again(name, data):
             seed=4,
             adaptive=Adaptive(0.4, 1, effect=effect),
         )
-        for effect in ("exact:images=1", "exact:images=1", "exact", "exact:images=99")
+        for effect in ("exact:top=1", "exact:top=1", "exact", "exact:top=99")
     ]
     assert torch.equal(made[0].images, made[1].images)
     assert not torch.equal(made[0].images, made[2].images)
@@ -67,10 +95,10 @@ def test_the_loss_is_of_all_images_and_the_run_the_same_again(name, data):
     assert (moved > 0).all(), "every image takes part in the loss"
 
 
-@pytest.mark.parametrize("text", ["guess", "sketch:images=0", "sketch:image=1", "exact:", ""])
+@pytest.mark.parametrize("text", ["guess", "sketch:top=0", "sketch:images=1", "exact:", ""])
 def test_other_words_are_refused(text):
     with pytest.raises(
-        InputError, match="effect = '.*': must be auto, one of exact, taylor, .* or such as sketch:images=1"
+        InputError, match="effect = '.*': must be auto, one of exact, taylor, .* or such as sketch:top=2"
     ):
         Effect.read(text)
     with pytest.raises(InputError, match="must be auto, one of exact"):
@@ -78,7 +106,7 @@ def test_other_words_are_refused(text):
 
 
 def test_methods_whose_images_share_pixels_or_act_together_are_refused(data):
-    few, net = Adaptive(0.3, effect="sketch:images=1"), network(NET, data.shape, 3)
+    few, net = Adaptive(0.3, effect="sketch:top=1"), network(NET, data.shape, 3)
     check_adaptive(make("idc"), net, few)
     with pytest.raises(InputError, match="with 'idc' no few images stand for all"):
         check_adaptive(make("idc", decode="multi"), net, few)
@@ -94,7 +122,7 @@ def test_left_to_the_method_it_is_what_the_method_allows(name, data):
         found = settled(method, Adaptive(0.3, lazy=3, tails="largest"), ipc)
         assert (found.rate, found.lazy, found.tails) == (0.3, 3, "largest")
         assert found.found.variant == ("fine" if name == "dm" else "sketch")
-        assert bool(found.found.images) == (ipc > 1 and name in MATCHING)
+        assert bool(found.found.top) == (ipc > 1 and name in MATCHING)
         check_adaptive(method, a_run(method, data, ipc=ipc).net, found)
     assert settled(method, Adaptive(0.3, effect="exact"), 3).effect == "exact"
 
@@ -102,9 +130,9 @@ def test_left_to_the_method_it_is_what_the_method_allows(name, data):
 def test_a_set_says_what_the_method_settled_on(data):
     made = [
         distill(short("dc", iterations=1), data, 2, network=NET, init="noise", adaptive=Adaptive(0.4, 1, effect=effect))
-        for effect in ("auto", "sketch:images=1")
+        for effect in ("auto", "sketch:top=1")
     ]
-    assert made[0].meta["adaptive"]["effect"] == "sketch:images=1"
+    assert made[0].meta["adaptive"]["effect"] == "sketch:top=1"
     assert torch.equal(made[0].images, made[1].images)
 
 

@@ -24,7 +24,7 @@ def test_the_best_kind_is_named_for_each_method_and_so_is_the_default():
     rows = [
         ("idc", 10, "adaptive", 0.5),
         ("idc", 10, "random", 0.4),
-        ("idc", 10, "adaptive, by four images", 0.3),
+        ("idc", 10, "adaptive, by the top four", 0.3),
         ("dc", 10, "random", 0.45),
         ("dc", 10, "adaptive", 0.35),
         ("dc", 1, "random", 0.3),
@@ -37,7 +37,7 @@ def test_the_best_kind_is_named_for_each_method_and_so_is_the_default():
     )
     assert found == (
         "IDC at IPC 10: best with *adaptive* batches (50.0%); "
-        "*adaptive, by four images*, which is the default, gives 30.0%. "
+        "*adaptive, by the top four*, which is the default, gives 30.0%. "
         "DC at IPC 10: best with *random* batches (45.0%); *adaptive* gives 35.0%. "
         "DC at IPC 1: best with *random* batches (30.0%); *adaptive*, which is the default, gives 25.0%."
     )

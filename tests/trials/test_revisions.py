@@ -24,8 +24,11 @@ TRIALS = {
     "dm, another loss": Trial("digits", method="dm", criterion="el2n", ratio=0.5),
     "dm, unused loss": Trial("digits", method="dm", criterion="loss"),
     "dm on cifar10": Trial("cifar10", method="dm"),
+    "dm, own effect": Trial("digits", method="dm", ipc=10, adaptive=0.3, effect="sketch"),
+    "idc, left to it": Trial("digits", method="idc", ipc=10, adaptive=0.3),
 }
 ALL = set(TRIALS)
+PRUNING = {"dm, loss, adaptive", "dm, own effect", "idc, left to it"}
 PROBE = {"trials": 1, "epochs": 1, "network": TINY["network"]}
 
 
@@ -44,7 +47,7 @@ def raised(monkeypatch):
 def test_the_table_names_parts_that_there_are():
     starts = {init for method in METHODS.values() for init in method.inits}
     kinds = {"method": METHODS, "indicator": INDICATORS, "data": [*DATASETS, "folder"], "init": starts}
-    alone = {"core", "experts", "adaptive", "protocol"}
+    alone = {"core", "experts", "adaptive", "effects", "protocol"}
     known = alone | {f"{kind}:{name}" for kind, names in kinds.items() for name in names}
     assert set(REVISIONS) <= known
     assert all(part == "core" or number > 1 for part, number in REVISIONS.items())
@@ -56,12 +59,13 @@ def test_the_table_names_parts_that_there_are():
         ("core", ALL, ALL),
         ("method:dc", {"dc", "dc from real"}, {"dc", "dc from real"}),
         ("indicator:loss", {"dm, loss", "dm, loss, adaptive"}, {"dm, loss", "dm, loss, adaptive"}),
-        ("adaptive", {"dm, loss, adaptive"}, {"dm, loss, adaptive"}),
+        ("adaptive", PRUNING, PRUNING),
+        ("effects", {"idc, left to it"}, {"idc, left to it"}),
         ("protocol", ALL, set()),
         ("data:cifar10", {"dm on cifar10"}, {"dm on cifar10"}),
         ("data:folder", set(), set()),
         ("init:noise", {"dc"}, {"dc"}),  # its own default counts as if it were named
-        ("init:real", ALL - {"dc"}, ALL - {"dc"}),
+        ("init:real", ALL - {"dc", "idc, left to it"}, ALL - {"dc", "idc, left to it"}),
         ("method:of tomorrow", set(), set()),
     ],
 )
