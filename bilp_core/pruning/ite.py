@@ -94,8 +94,10 @@ class Treatments:
         return dummy, out
 
     def mixed(self, rng: Generator) -> list[Tensor]:
-        """A sum of the c_i, each times a random normal number. Its J^T has the squares of all ITE_i, on average, in each
-        part of the images. A list like `ours`."""
+        """A sum of the c_i, each times a random normal number: a list like `ours`.
+
+        What J^T makes of it has, in each part of the images, the squares of all ITE_i on average.
+        """
         weights = torch.randn(len(self), generator=rng, device=rng.device)
         return [torch.einsum("n,n...->...", weights.to(c.dtype), c) for c in self.cotangents]
 
