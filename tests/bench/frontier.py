@@ -2,7 +2,7 @@ r"""How well the ITE of a few synthetic images ranks the samples of a batch, at 
 
     .venv/bin/python tests/bench/frontier.py DATA --name "CIFAR-10 (JPEG)" --out book/measurements/frontier.csv
 
-Real batches of 256 images of four classes, networks after 0, 100 and 1,000 steps on real data. A cell, a method at an
+Real batches of four classes, networks after 0, 100 and 1,000 steps on real data. A cell, a method at an
 IPC, is measured as a whole, so that its times are of one run; a cell that has every variant is not measured again. The
 synthetic images are those that a set starts from: noise is much alike, real images (`--init real`) are not.
 Seconds are the processor's, of one thread.
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--ipcs", nargs="+", type=int, default=[1, 10, 50])
     parser.add_argument("--network", default="convnet")
     parser.add_argument("--labels", nargs="+", type=int, default=LABELS, help="classes, by number")
+    parser.add_argument("--batch", type=int, default=256, help="real images of a class (256); IDC matches 64")
     parser.add_argument("--init", help="how synthetic images start, if not as the method has it")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -43,9 +44,9 @@ def main() -> None:
     found = read(args.out)
     for ipc in args.ipcs:
         for method in args.methods:
-            distiller = make(method, iterations=1, batch=256)
+            distiller = make(method, iterations=1, batch=args.batch)
             about = {"data": name, "ipc": str(ipc), "spec": args.network, "init": args.init or distiller.default_init}
-            cell = about | {"method": method}
+            cell = about | {"method": method, "batch": str(args.batch)}
             there = [row for row in found if all(row[k] == v for k, v in cell.items())]
             few = [v for v in (*VARIANTS, *OWN.get(method, ())) if "=" not in v or int(v.split("=")[1]) < ipc]
             if {row["variant"] for row in there} >= set(few):
