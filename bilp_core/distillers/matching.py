@@ -121,7 +121,7 @@ class Matching(Separable):
 
 
 def leading(of: ite.Treatments, synthetic: Tensor, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The synthetic images that the ITE moves most, int64 [count], and how often their squares go into those of all.
+    """The synthetic images that the ITE moves most, int64 [count], and about how often their squares go into all.
 
     of : by all of `synthetic`, float [S, ...], which share no pixel of what is learnt. One product for all samples.
     Source: ours.

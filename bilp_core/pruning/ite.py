@@ -36,10 +36,11 @@ RANK, FINE = 14, 28  # directions of a sketch; the chapter on ITE measures the r
 class Treatments:
     """The N samples of a real batch of one class, as treatments of its synthetic images.
 
-    stored : the synthetic images of the class as they are kept, any shape.
-    ours   : their statistic, a list of tensors that still have their graph.
-    each   : statistics of the N >= 2 real samples, detached: [N, ...] for each tensor of `ours`.
+    stored   : the synthetic images of the class as they are kept, any shape.
+    ours     : their statistic, a list of tensors that still have their graph.
+    each     : statistics of the N >= 2 real samples, detached: [N, ...] for each tensor of `ours`.
     distance : (synthetic statistic, mean of the real ones), two lists of tensors, -> the loss, a scalar.
+    at       : the statistic of all images of the class, at which the loss is taken: `ours` but for what `by` gives.
     `VARIANTS` turn it into one number a sample; `rank_error` compares two of them.
 
     >>> import torch

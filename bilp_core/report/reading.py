@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 
 from ..errors import InputError
-from ..trials.exporting import outdated
+from ..trials.exporting import outdated, read
 from ..trials.table import CURVES
 from ..trials.trial import Trial
 from ..utils.paths import root
@@ -62,11 +62,7 @@ def committed(**where: Any) -> pd.DataFrame:
     >>> set(found["criterion"]) <= {"random", "loss"}, bool((found["accuracy"] <= 1).all())
     (True, True)
     """
-    records = _read_all(
-        root() / "book" / "results", "*/*.csv", lambda path: {"preset": path.parent.name, "chapter": path.stem}
-    )
-    if not records.empty:
-        records["outdated"] = [outdated(made) for made in records.get("revisions", [None] * len(records))]
+    records = _read_all(root() / "book" / "results", "*/*.csv", _about)
     for field in fields(Trial):
         if not records.empty and field.default not in (MISSING, None):
             column = records[field.name] if field.name in records else pd.Series(field.default, records.index)
@@ -143,7 +139,12 @@ def committed_curves() -> pd.DataFrame:
     return frame.drop_duplicates(["key", "network", "epoch", "split"], ignore_index=True)
 
 
-def _read_all(folder: Path, pattern: str, where: Callable[[Path], dict[str, str]] | None = None) -> pd.DataFrame:
+def _about(path: Path) -> dict[str, Any]:
+    """What the rows of a table of records do not say themselves."""
+    return {"preset": path.parent.name, "chapter": path.stem, "outdated": [outdated(row) for row in read(path)]}
+
+
+def _read_all(folder: Path, pattern: str, where: Callable[[Path], dict[str, Any]] | None = None) -> pd.DataFrame:
     """All tables of a pattern below a folder; `where` gives columns of each."""
     frames = [pd.read_csv(path).assign(**(where(path) if where else {})) for path in sorted(folder.glob(pattern))]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

@@ -14,7 +14,7 @@ EFFECTS = {  # how adaptive pruning finds the ITE
     "adaptive": "sketch",  # by all images of a class
     "adaptive, finely": "fine",
     "adaptive, finely by the top four": "fine:top=4",
-    "adaptive, by the top image": "sketch:top=1",
+    "adaptive, by the top one": "sketch:top=1",
     "adaptive, by the top two": "sketch:top=2",
     "adaptive, by the top four": "sketch:top=4",
     "adaptive, by the top eight": "sketch:top=8",

@@ -150,31 +150,32 @@ def laziness(values: pd.DataFrame, without: pd.DataFrame | None = None) -> Figur
 
 
 def frontier(mean: pd.DataFrame) -> Figure:
-    """What each cheaper effect loses and saves: overlap of what is dropped by relative time, a panel a method, IPC and
-    start of the synthetic images.
+    """What each cheaper effect loses and saves: overlap of what is dropped by relative time, a panel a method, IPC,
+    start of the synthetic images and size of the real batch.
 
-    mean : columns method, ipc, init, variant, overlap (0 to 1), time (over that of the exact effects); a row a point.
+    mean : columns method, ipc, init, batch, variant, overlap (0 to 1), time (over that of the exact effects); a row is
+    a point.
 
     >>> import matplotlib.pyplot as plt
     >>> import pandas as pd
     >>> from bilp_core.studies import ite_figures
     >>> points = {"variant": ["exact", "sketch"], "overlap": [1.0, 0.94], "time": [1.0, 0.2]}
-    >>> figure = ite_figures.frontier(pd.DataFrame({"method": "dc", "ipc": 10, "init": "noise", **points}))
+    >>> figure = ite_figures.frontier(pd.DataFrame({"method": "dc", "ipc": 10, "init": "noise", "batch": 64, **points}))
     >>> figure.axes[0].get_title(), [text.get_text() for text in figure.legends[0].get_texts()]
-    ('DC, IPC 10, noise', ['exact', 'sketch'])
+    ('DC, IPC 10, noise, 64', ['exact', 'sketch'])
     >>> plt.close(figure)
     """
     style()
-    panels = list(mean.groupby(["ipc", "method", "init"]))
+    panels = list(mean.groupby(["ipc", "method", "init", "batch"]))
     figure, axes = _panels(len(panels), 4, min(7.2, 1.4 + 2.4 * len(panels)), 2.0, 0.7)
     pairs = zip(cycle("osD^vP*X<ph8"), cycle(sns.color_palette()), strict=False)
     looks = dict(zip(mean["variant"].unique(), pairs, strict=False))
-    for axis, ((ipc, method, init), points) in zip(axes, panels, strict=True):
+    for axis, ((ipc, method, init, batch), points) in zip(axes, panels, strict=True):
         for point in points.itertuples():
             marker, colour = looks[point.variant]
             axis.plot(point.time, point.overlap, marker, color=colour, label=point.variant)
         axis.axhline(0.9, color="0.7", linewidth=1, zorder=0)
-        axis.set_title(f"{str(method).upper()}, IPC {ipc}, {init}", fontsize="medium")
+        axis.set_title(f"{str(method).upper()}, IPC {ipc}, {init}, {batch}", fontsize="medium")
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:g}")
     figure.supxlabel("time of a decision, over that of the exact effects", fontsize="medium")

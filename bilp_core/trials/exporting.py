@@ -80,7 +80,7 @@ def export(
             counts["of another chapter" if shared else "not run yet"] += 1
             continue
         old = standing.get(same)
-        gone = old is not None and old != row and (replace or outdated(old.get("revisions")))
+        gone = old is not None and old != row and (replace or outdated(old))
         if old is None or gone:
             _check_stamp(row, standing.values(), folder)
             standing[same] = row
@@ -189,16 +189,20 @@ def identity(row: Mapping[str, str]) -> str:
     return files.key({**trial.settings, "init": trial.start, "speed": row.get("speed") or "auto"})
 
 
-def outdated(made: Any) -> bool:
+def outdated(row: Mapping[str, str]) -> bool:
     """Whether a part that a row rests on was revised since, or it does not say on what it rests.
 
-    made : its column `revisions`.
+    row : of a table, its column `revisions` first. A part that is not named there is younger, and was at revision 1.
 
     >>> from bilp_core.trials.exporting import outdated
-    >>> outdated('{"core": 1}'), outdated('{"method:of tomorrow": 1}')
-    (True, False)
+    >>> outdated({"data": "mine", "revisions": '{"core": 1}'})
+    True
+    >>> outdated({"data": "mine", "revisions": '{"method:of tomorrow": 1}'})
+    False
     """
-    return not isinstance(made, str) or not made or bool(revisions.differing(json.loads(made)))
+    if not (made := row.get("revisions")):
+        return True
+    return bool(revisions.differing(dict.fromkeys(trial_of(row).own_parts, 1) | json.loads(made)))
 
 
 def read(path: Path) -> list[Row]:
@@ -216,7 +220,7 @@ def _by_key(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 def _holds(row: Row | None, asked: Row) -> bool:
     """Whether a row of a table is what a trial of the images of `asked` would give."""
-    return row is not None and row.get("stamp", "") == asked["stamp"] and not outdated(row.get("revisions"))
+    return row is not None and row.get("stamp", "") == asked["stamp"] and not outdated(row)
 
 
 def _check_stamp(row: Row, others: Iterable[Row], folder: Path) -> None:

@@ -123,10 +123,14 @@ class Trial:
 
     @property
     def _set_parts(self) -> tuple[str, ...]:
+        return (*(self._score_parts if self.prunes else self._data_parts), *self.own_parts)
+
+    @property
+    def own_parts(self) -> tuple[str, ...]:
+        """Of the parts, those that its settings name: neither data nor indicator, and not what all rest on."""
         init = self.start if revisions.any_of("init:") else self.init or ""
         pruning = ["adaptive", *(["effects"] if self.effect == "auto" else [])] if self.adaptive else []
-        own = [f"method:{self.method}", f"init:{init}", *pruning]
-        return (*(self._score_parts if self.prunes else self._data_parts), *own)
+        return (f"method:{self.method}", f"init:{init}", *pruning)
 
     @property
     def _score_parts(self) -> tuple[str, ...]:

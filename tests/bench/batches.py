@@ -2,7 +2,7 @@
 
     .venv/bin/python tests/bench/batches.py DATA --out book/measurements/batches.csv
     .venv/bin/python tests/bench/batches.py DATA --out book/measurements/batches.csv --methods idc --ipc 10 --lazy 5 \
-        --ways random adaptive "adaptive, by the top image" "adaptive, by the top four" "adaptive, by cotangents" \
+        --ways random adaptive "adaptive, by the top one" "adaptive, by the top four" "adaptive, by cotangents" \
         --options '{"inner": 10}' --minutes 6 --seeds 1
 
 Each way runs, from the same seeds, until its time is out, to the nearest round. Time is the processor's, of all

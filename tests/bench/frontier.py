@@ -21,6 +21,7 @@ from bilp_core.studies import ite_variants
 
 AGES, LABELS = (0, 100, 1000), (0, 3, 5, 8)
 VARIANTS = ("exact", "sketch", "exact:top=1", "sketch:top=1", "sketch:top=2", "sketch:top=4", "probes", "cotangent")
+BATCHES = {"idc": 64}  # real images of a class, where not 256
 METHODS = ("dc", "dsa", "dm", "idc", "cafe", "idm")
 FINE = ("fine", "fine:top=2", "fine:top=4")  # of those that match features, beside
 OWN = {"dm": FINE, "cafe": FINE, "idm": FINE, "idc": ("sketch:top=8", "sketch:top=16")}
@@ -35,7 +36,6 @@ def main() -> None:
     parser.add_argument("--ipcs", nargs="+", type=int, default=[1, 10, 50])
     parser.add_argument("--network", default="convnet")
     parser.add_argument("--labels", nargs="+", type=int, default=LABELS, help="classes, by number")
-    parser.add_argument("--batch", type=int, default=256, help="real images of a class (256); IDC matches 64")
     parser.add_argument("--init", help="how synthetic images start, if not as the method has it")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -44,11 +44,12 @@ def main() -> None:
     found = read(args.out)
     for ipc in args.ipcs:
         for method in args.methods:
-            distiller = make(method, iterations=1, batch=args.batch)
+            distiller = make(method, iterations=1, batch=BATCHES.get(method, 256))
             about = {"data": name, "ipc": str(ipc), "spec": args.network, "init": args.init or distiller.default_init}
-            cell = about | {"method": method, "batch": str(args.batch)}
+            cell = about | {"method": method, "batch": str(distiller.batch)}
             there = [row for row in found if all(row[k] == v for k, v in cell.items())]
-            few = [v for v in (*VARIANTS, *OWN.get(method, ())) if "=" not in v or int(v.split("=")[1]) < ipc]
+            matched = ipc * distiller.formation().factor ** 2
+            few = [v for v in (*VARIANTS, *OWN.get(method, ())) if "=" not in v or int(v.split("=")[1]) < matched]
             if {row["variant"] for row in there} >= set(few):
                 continue
             effects = ite_variants.measure(

@@ -144,7 +144,7 @@ def test_committed_is_empty_before_any_run_and_leaves_measurements_out(project, 
     assert len(report.committed()) == len(grid)
     assert len(report.committed(criterion="loss", ratio=0.9)) == 2
     assert report.committed(data="cifar10").empty
-    commit(grid.assign(stratum=[3, *[None] * (len(grid) - 1)]), project)
+    commit(grid.assign(stratum=pd.array([3, *[None] * (len(grid) - 1)], "Int64")), project)
     assert len(report.committed(stratum=None)) == len(grid) - 1
     assert len(report.committed(stratum=[3, None])) == len(grid)
     assert report.measurements("bench")["name"].tolist() == ["dm step"]

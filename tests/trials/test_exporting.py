@@ -9,7 +9,7 @@ from PIL import Image
 from bilp_core.errors import InputError
 from bilp_core.trials import Store, Trial, export, frame, grid
 from bilp_core.trials import curves as curves_of
-from bilp_core.trials.exporting import COLUMNS, read, trial_of
+from bilp_core.trials.exporting import COLUMNS, outdated, read, row_of, trial_of
 from bilp_core.trials.trial import forget_folders
 from bilp_core.utils.revisions import REVISIONS, numbers
 
@@ -102,6 +102,16 @@ def test_an_outdated_row_goes_when_there_is_a_new_one(store, folder, monkeypatch
     rows = read(folder / "first.csv")
     assert [row["accuracy"] for row in rows] == ["0.5", "0.5", "0.75", "0.5"]
     assert [json.loads(row["revisions"]).get("indicator:loss") for row in rows] == [None, None, 2, 1]
+
+
+def test_a_part_that_is_younger_than_a_row_counts_as_revised_when_it_is():
+    left, named = (Trial("digits", method="idc", ipc=10, adaptive=0.3, **own) for own in ({}, {"effect": "sketch"}))
+    for trial, older_is_outdated in ((left, True), (named, False)):
+        row = row_of(trial, {"accuracies": []})
+        assert not outdated(row)
+        parts = json.loads(row["revisions"])
+        parts.pop("effects", None)
+        assert outdated(row | {"revisions": json.dumps(parts)}) is older_is_outdated
 
 
 def test_a_row_of_another_run_goes_only_when_told(store, folder, pets, tmp_path):
