@@ -111,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
         "--effect",
         default="auto",
         metavar="NAME",
-        help="how the ITE is found (auto), such as sketch:top=1; see the chapter",
+        help="how the ITE is found (auto), such as sketch:top=2; see the chapter",
     )
     sub.add_argument(
         "--batch", default="random", choices=("random", "represent"),

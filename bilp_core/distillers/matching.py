@@ -65,7 +65,7 @@ class Matching(Separable):
     """
 
     # how adaptive pruning finds the ITE unless it is told: at one synthetic image a class, and at several
-    effects: ClassVar[tuple[str, str]] = ("sketch", "sketch:top=1")
+    effects: ClassVar[tuple[str, str]] = ("sketch", "sketch:top=2")
 
     @abstractmethod
     def statistic(self, run: Run, images: Tensor, label: int, *, real: bool) -> list[Tensor]:
@@ -142,7 +142,7 @@ def settled(method: Distiller, adaptive: Adaptive, ipc: int) -> Adaptive:
     >>> from bilp_core.distillers import settled
     >>> from bilp_core.pruning import Adaptive
     >>> [settled(make("dc"), Adaptive(0.3), ipc).effect for ipc in (1, 10)]
-    ['sketch', 'sketch:top=1']
+    ['sketch', 'sketch:top=2']
     >>> [settled(make(name), Adaptive(0.3), ipc=10).effect for name in ("dm", "idc")]
     ['fine:top=4', 'sketch:top=4']
     >>> settled(make("frepo"), Adaptive(0.3), ipc=10).effect  # its images do not act one by one

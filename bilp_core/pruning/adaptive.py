@@ -28,7 +28,7 @@ class Adaptive:
     """rate : share of a batch to drop, in (0, 1) (beta). lazy : steps of a class that one decision serves.
 
     tails : 'both' drops rate / 2 at each end; 'largest' or 'smallest' only that end (the paper's ablation).
-    effect : how the ITE is found, see `ite.Effect`: such as 'sketch', or 'sketch:top=1'. 'auto': a sketch; where a
+    effect : how the ITE is found, see `ite.Effect`: such as 'sketch', or 'sketch:top=2'. 'auto': a sketch; where a
              class has several synthetic images, by a few of them if the method allows it, see `distillers.settled`.
     Raises InputError for a value out of range.
     Source: main paper; supplement Table 12 has rates of 0.2 and 0.3, and 5 or 10 steps.

@@ -122,10 +122,10 @@ def test_left_to_the_method_it_is_what_the_method_allows(name, data):
 
 def test_a_set_says_what_the_method_settled_on(data):
     made = [
-        distill(short("dc", iterations=1), data, 2, network=NET, init="noise", adaptive=Adaptive(0.4, 1, effect=effect))
-        for effect in ("auto", "sketch:top=1")
+        distill(short("dc", iterations=1), data, 3, network=NET, init="noise", adaptive=Adaptive(0.4, 1, effect=effect))
+        for effect in ("auto", "sketch:top=2")
     ]
-    assert made[0].meta["adaptive"]["effect"] == "sketch:top=1"
+    assert made[0].meta["adaptive"]["effect"] == "sketch:top=2"
     assert torch.equal(made[0].images, made[1].images)
 
 
