@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,14 +19,14 @@ def show(_: argparse.Namespace) -> None:
     """A line for each kind of trial."""
     import pandas as pd
 
-    from ..trials import Store
-    from ..utils.revisions import differing
+    from ..trials import Store, Trial
 
     store = Store()
     kinds = ["data", "method", "ipc", "criterion"]
     rows = [
         [Path(record["data"]).name, *(record[name] for name in kinds[1:]), record["seed"], record["date"][:10],
-         bool(differing(record.get("revisions", {})))]
+         Trial(**{f.name: record[f.name] for f in fields(Trial) if f.name in record})
+         .outdated(record.get("revisions", {}))]
         for record in store.records()
     ]  # fmt: skip
     print(f"{store.path}: {len(rows)} records")

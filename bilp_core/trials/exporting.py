@@ -192,7 +192,7 @@ def identity(row: Mapping[str, str]) -> str:
 def outdated(row: Mapping[str, str]) -> bool:
     """Whether a part that a row rests on was revised since, or it does not say on what it rests.
 
-    row : of a table, its column `revisions` first. A part that is not named there is younger, and was at revision 1.
+    row : of a table; see `Trial.outdated`.
 
     >>> from bilp_core.trials.exporting import outdated
     >>> outdated({"data": "mine", "revisions": '{"core": 1}'})
@@ -200,9 +200,8 @@ def outdated(row: Mapping[str, str]) -> bool:
     >>> outdated({"data": "mine", "revisions": '{"method:of tomorrow": 1}'})
     False
     """
-    if not (made := row.get("revisions")):
-        return True
-    return bool(revisions.differing(dict.fromkeys(trial_of(row).own_parts, 1) | json.loads(made)))
+    made = row.get("revisions")
+    return not made or trial_of(row).outdated(json.loads(made))
 
 
 def read(path: Path) -> list[Row]:

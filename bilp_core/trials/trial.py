@@ -121,12 +121,23 @@ class Trial:
         """The parts of the library that decide its numbers, see `utils.revisions`."""
         return (*replace(self, init=self.start)._set_parts, "protocol")
 
-    @property
-    def _set_parts(self) -> tuple[str, ...]:
-        return (*(self._score_parts if self.prunes else self._data_parts), *self.own_parts)
+    def outdated(self, made: Mapping[str, int]) -> bool:
+        """Whether a part was revised since a record of it was made.
+
+        made : the record's `revisions`. A part that it does not name is younger, and was at revision 1.
+
+        >>> from bilp_core.trials import Trial
+        >>> Trial("digits").outdated({"core": 1}), Trial("digits").outdated({"method:of tomorrow": 1})
+        (True, False)
+        """
+        return bool(revisions.differing(dict.fromkeys(self._own_parts, 1) | {**made}))
 
     @property
-    def own_parts(self) -> tuple[str, ...]:
+    def _set_parts(self) -> tuple[str, ...]:
+        return (*(self._score_parts if self.prunes else self._data_parts), *self._own_parts)
+
+    @property
+    def _own_parts(self) -> tuple[str, ...]:
         """Of the parts, those that its settings name: neither data nor indicator, and not what all rest on."""
         init = self.start if revisions.any_of("init:") else self.init or ""
         pruning = ["adaptive", *(["effects"] if self.effect == "auto" else [])] if self.adaptive else []

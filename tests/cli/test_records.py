@@ -8,7 +8,7 @@ import pytest
 
 from bilp_core.book import planned
 from bilp_core.cli.main import main
-from bilp_core.trials import Store
+from bilp_core.trials import Store, Trial
 from bilp_core.trials.exporting import read
 from bilp_core.trials.plan import collect
 from bilp_core.utils.revisions import numbers
@@ -46,6 +46,16 @@ def test_what_is_done_is_exported_and_listed(here, capsys):
     assert ": 3 records" in shown
     assert "the last of 2026-11-26, " in shown
     assert "of an earlier revision" in shown
+
+
+@pytest.mark.parametrize(("effect", "old"), [("auto", True), ("sketch", False)])
+def test_a_record_that_does_not_name_a_part_is_older_than_it(here, capsys, effect, old):
+    trial = Trial("digits", method="idc", ipc=10, adaptive=0.3, effect=effect)
+    parts = {part: number for part, number in numbers(trial.rests_on).items() if part != "effects"}
+    record = {**asdict(trial), "key": trial.key, "date": "2026-11-26T10:00:00+00:00", "revisions": parts}
+    Store().put(record)
+    assert main(["records"]) == 0
+    assert ("of an earlier revision" in capsys.readouterr().out) is old
 
 
 def test_what_the_tables_lack_is_run_and_exported_even_if_it_is_stopped(here, capsys, monkeypatch):

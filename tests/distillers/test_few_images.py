@@ -55,12 +55,14 @@ def test_the_images_split_the_squares(name, data, double):
         assert times >= 1
     assert most.argmax() == shares.sum(1).argmax()
 
+    def rewind():
+        run.rng.set_state(state[0])
+        run.host.set_state(state[1])
+
     # what is found by it is its share, on the level of all
-    run.rng.set_state(state[0])
-    run.host.set_state(state[1])
+    rewind()
     top = method.treatments(run, 1, picks, 1)
-    run.rng.set_state(state[0])
-    run.host.set_state(state[1])
+    rewind()
     again = method.pair(run, 1, picks)[1]
     (few,), times = leading(of.by(method.statistic(run, again, 1, real=False)), again, 1, run.rng)
     torch.testing.assert_close(exact(top, run.rng).square(), times * shares[few], rtol=1e-6, atol=1e-15)
