@@ -30,6 +30,7 @@ def measure(
     *,
     network: str = "convnet",
     init: str | None = None,
+    rounds: int = 0,
     ages: Iterable[int] = (0,),
     labels: Iterable[int] = (0,),
     variants: Iterable[str] = tuple(ite.VARIANTS),
@@ -38,6 +39,7 @@ def measure(
 ) -> pd.DataFrame:
     """The ITE of every sample of one real batch, by each variant, for each network and class.
 
+    rounds : of the method, on all of `data`, that the synthetic images have behind them.
     ages : for each network, SGD steps on real data (batches of 64, rate 0.01, momentum 0.9) since it was fresh.
     labels : the classes. variants : of `ite.Effect`, and `DEFINITION` (slow).
     Returns columns method, network (its number), age, class, variant, sample, effect, and seconds: what all effects
@@ -61,6 +63,8 @@ def measure(
     run = Run(method.resolved(data, ipc), data, start, network, rng)
     run.state = run.method.prepare(run)
     ages, labels, variants = list(ages), list(labels), list(variants)
+    for _ in range(rounds):
+        run.method.step(run)
     rows: list[pd.DataFrame] = []
     done = 0
     for number, age in enumerate(ages):

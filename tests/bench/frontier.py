@@ -4,7 +4,8 @@ r"""How well the ITE of a few synthetic images ranks the samples of a batch, at 
 
 Real batches of four classes, networks after 0, 100 and 1,000 steps on real data. A cell, a method at an
 IPC, is measured as a whole, so that its times are of one run; a cell that has every variant is not measured again. The
-synthetic images are those that a set starts from: noise is much alike, real images (`--init real`) are not.
+synthetic images are those that a set starts from: noise is much alike, real images (`--init real`) are not; or those
+that so many rounds of the method make of them (`--rounds`; `init` names them then).
 Seconds are the processor's, of one thread.
 """
 
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--network", default="convnet")
     parser.add_argument("--labels", nargs="+", type=int, default=LABELS, help="classes, by number")
     parser.add_argument("--init", help="how synthetic images start, if not as the method has it")
+    parser.add_argument("--rounds", type=int, default=0, help="of the method before; 0 for a set as it starts")
     args = parser.parse_args()
     torch.set_num_threads(1)
     time.perf_counter = time.process_time  # what `measure` takes its times with
@@ -44,8 +46,10 @@ def main() -> None:
     found = read(args.out)
     for ipc in args.ipcs:
         for method in args.methods:
-            distiller = make(method, iterations=1, batch=BATCHES.get(method, 256))
-            about = {"data": name, "ipc": str(ipc), "spec": args.network, "init": args.init or distiller.default_init}
+            distiller = make(method, iterations=max(args.rounds, 1), batch=BATCHES.get(method, 256))
+            init = args.init or distiller.default_init
+            images = f"{init}, {args.rounds} rounds" if args.rounds else init
+            about = {"data": name, "ipc": str(ipc), "spec": args.network, "init": images}
             cell = about | {"method": method, "batch": str(distiller.batch)}
             there = [row for row in found if all(row[k] == v for k, v in cell.items())]
             matched = ipc * distiller.formation().factor ** 2
@@ -53,8 +57,8 @@ def main() -> None:
             if {row["variant"] for row in there} >= set(few):
                 continue
             effects = ite_variants.measure(
-                distiller, train, ipc, network=args.network, init=args.init, ages=AGES, labels=args.labels,
-                variants=few,
+                distiller, train, ipc, network=args.network, init=init, rounds=args.rounds, ages=AGES,
+                labels=args.labels, variants=few,
                 progress=lambda done, total, what: print(done, total, what, flush=True),
             )  # fmt: skip
             about |= {name: str(value) for name, value in origin("cpu").items()}

@@ -66,6 +66,18 @@ def test_the_same_seed_measures_the_same(data, effects):
     assert again["effect"].tolist() == first["effect"].tolist()
 
 
+def test_images_that_were_distilled_have_other_effects(data, effects):
+    of = {"network": NET, "ages": [0], "labels": [0], "variants": ["exact"], "seed": 1}
+    found = [ite_variants.measure(make("dm"), data, 1, rounds=rounds, **of)["effect"].tolist() for rounds in (0, 1, 1)]
+    assert (
+        found[0]
+        == effects[effects["network"].eq(0) & effects["class"].eq("a") & effects["variant"].eq("exact")][
+            "effect"
+        ].tolist()
+    )
+    assert found[1] == found[2] != found[0]
+
+
 def test_a_trained_network_has_other_effects(effects):
     exact = effects[effects["variant"] == "exact"].groupby("age")["effect"].mean()
     assert exact[0] != pytest.approx(exact[3], rel=1e-3)
