@@ -15,6 +15,8 @@ have two classes of the ten, and so a fifth of the work: a network trains on a f
 `loss-5-trials` the loss indicator (5 trials of 3 epochs, 2,000 images) beside five plain trainings with a DataLoader;
 `mixed-loss` the loss indicator (2 trials of 3 epochs, 5,120 images) with BILP_SPEED=mixed beside the same with auto.
 
+The rows `compiled-*` and `batched-*` are of what was tried and is not done (`attempts.py`), beside what is done.
+
 The rows `select-*` set coreset selection, from features and logits to the order of the samples, beside CORDS, which
 is asked for 30 % of the samples of the same linear layer. CRAIG and GLISTER here order all of them.
 
@@ -46,6 +48,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
+import attempts
 import checkouts
 import history
 import others
@@ -107,6 +110,13 @@ def all_rows(args: argparse.Namespace) -> dict[str, Row]:
             few = effect.removeprefix(variant).replace(":top=", "-top-")
             pruned = partial(without, adaptive=Adaptive(0.3, lazy, effect=effect))
             rows[f"adaptive-{name}{size}{few}"] = Row(pruned, without)
+    for ipc, images, steps in ((1, 10, 10), (10, 100, 3)):
+        kinds = (attempts.Compiled, attempts.Student)
+        sides = (partial(attempts.student, kind=kind, images=images, steps=steps) for kind in kinds)
+        rows[f"compiled-mtt-ipc{ipc}"] = Row(*sides)
+    for name, ipc in product(("dc", "dm"), (1, 10)):
+        sides = (partial(attempts.products, name=name, ipc=ipc, together=together) for together in (True, False))
+        rows[f"batched-{name}-ipc{ipc}"] = Row(*sides)
     for name in ("dc", "idc"):
         sketch, definition = (partial(ours.ite, name=name, variant=v) for v in ("sketch", ite_variants.DEFINITION))
         warm = {"ours": partial(sketch, batch=32), "other": partial(definition, batch=32)}
