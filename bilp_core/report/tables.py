@@ -258,7 +258,10 @@ def _labels(index: pd.Index) -> pd.Index:
 
 def _three_digits(value: Any) -> str:
     if isinstance(value, float):
-        return ABSENT if np.isnan(value) else f"{value:.3g}"
+        if np.isnan(value):
+            return ABSENT
+        short = f"{value:.3g}"
+        return f"{float(short):,.0f}" if 1e3 <= abs(value) < 1e6 else short  # 1,120 where :g has 1.12e+03
     return str(value)
 
 
