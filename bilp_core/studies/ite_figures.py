@@ -162,12 +162,12 @@ def frontier(mean: pd.DataFrame) -> Figure:
     >>> points = {"variant": ["exact", "sketch"], "overlap": [1.0, 0.94], "time": [1.0, 0.2]}
     >>> figure = ite_figures.frontier(pd.DataFrame({"method": "dc", "ipc": 10, "init": "noise", "batch": 64, **points}))
     >>> figure.axes[0].get_title(), [text.get_text() for text in figure.legends[0].get_texts()]
-    ('DC, IPC 10, noise, 64', ['exact', 'sketch'])
+    ('DC, IPC 10\\nnoise, 64', ['exact', 'sketch'])
     >>> plt.close(figure)
     """
     style()
     panels = list(mean.groupby(["ipc", "method", "init", "batch"]))
-    figure, axes = _panels(len(panels), 4, min(7.2, 1.4 + 2.4 * len(panels)), 2.0, 0.7)
+    figure, axes = _panels(len(panels), 4, min(7.2, 1.4 + 2.4 * len(panels)), 2.2, 0.7)
     pairs = zip(cycle("osD^vP*X<ph8"), cycle(sns.color_palette()), strict=False)
     looks = dict(zip(mean["variant"].unique(), pairs, strict=False))
     for axis, ((ipc, method, init, batch), points) in zip(axes, panels, strict=True):
@@ -175,7 +175,7 @@ def frontier(mean: pd.DataFrame) -> Figure:
             marker, colour = looks[point.variant]
             axis.plot(point.time, point.overlap, marker, color=colour, label=point.variant)
         axis.axhline(0.9, color="0.7", linewidth=1, zorder=0)
-        axis.set_title(f"{str(method).upper()}, IPC {ipc}, {init}, {batch}", fontsize="medium")
+        axis.set_title(f"{str(method).upper()}, IPC {ipc}\n{init}, {batch}", fontsize="medium")
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:g}")
     figure.supxlabel("time of a decision, over that of the exact effects", fontsize="medium")
