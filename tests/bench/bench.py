@@ -218,6 +218,8 @@ def main() -> None:
     rows = all_rows(args)
     if args.side:
         return work(rows[args.side[0]], args.side[1], args)
+    if args.out:
+        history.check(args.out)
     about = origin(args.device)
     known = history.read(args.history)
     for name, row in rows.items():

@@ -51,8 +51,18 @@ def span(values: Sequence[float]) -> str:
     return " to ".join(f"{value:.3g}" for value in quartiles(values))
 
 
+def check(path: Path, fields: Sequence[str] = FIELDS) -> None:
+    """End the program where rows cannot be added to a file: before they are measured, and before it is written."""
+    if not path.absolute().parent.is_dir():
+        raise SystemExit(f"--out {path}: no such folder")
+    if other := [name for name in next(iter(read(path)), {}) if name not in fields]:
+        names = ", ".join(map(repr, other))
+        raise SystemExit(f"--out {path}: has other rows than these, with {names}: name another file")
+
+
 def add(path: Path, row: Mapping[str, Any], fields: Sequence[str] = FIELDS) -> None:
     """A row more at the end of a file; rows from before a column was there have it empty."""
+    check(path, fields)
     rows = [*read(path), row]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, fields, restval="", lineterminator="\n")

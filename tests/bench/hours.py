@@ -177,6 +177,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="0: as many as PyTorch takes by itself")
     parser.add_argument("--out", type=Path, help="CSV file to add rows to")
     args = parser.parse_args()
+    if args.out:
+        history.check(args.out, (*FIELDS, *PROVENANCE))
     if args.threads:
         torch.set_num_threads(args.threads)
     speed.prepare("cpu")

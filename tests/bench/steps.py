@@ -198,6 +198,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.runs < FEWEST:
         parser.error(f"--runs {args.runs}: at least {FEWEST} make a row")
+    if args.out:
+        history.check(args.out, (*FIELDS, *PROVENANCE))
     if args.threads:
         torch.set_num_threads(args.threads)
     speed.prepare("cpu")

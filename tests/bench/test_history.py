@@ -1,6 +1,8 @@
 """What the benchmark makes of its times."""
 
+import bench
 import history
+import pytest
 
 
 def row(name, units, spread, **more):
@@ -38,6 +40,25 @@ def test_rows_are_added_and_none_goes(tmp_path):
     ]  # fmt: skip
     assert history.read(path)[0]["units"] == ""
     assert history.read(tmp_path / "none.csv") == []
+
+
+def test_a_file_of_other_rows_is_left_as_it_is(tmp_path):
+    path = tmp_path / "draws.csv"
+    path.write_text("name,accuracy\ndm,0.5\n")
+    with pytest.raises(SystemExit, match=r"draws\.csv: has other rows than these, with 'accuracy': name another file"):
+        history.add(path, row("dm", "2", "2 to 2"))
+    assert path.read_text() == "name,accuracy\ndm,0.5\n"
+    with pytest.raises(SystemExit, match="no such folder"):
+        history.check(tmp_path / "none" / "bench.csv")
+
+
+def test_what_cannot_be_written_is_said_before_work(tmp_path, monkeypatch):
+    path = tmp_path / "draws.csv"
+    path.write_text("name,accuracy\ndm,0.5\n")
+    monkeypatch.setattr("sys.argv", ["bench.py", "--device", "cpu", "--out", str(path)])
+    monkeypatch.setattr(bench, "compare", lambda *given: pytest.fail("it was measured"))
+    with pytest.raises(SystemExit, match="has other rows than these"):
+        bench.main()
 
 
 def test_no_folder_of_a_machine_is_in_a_row():
