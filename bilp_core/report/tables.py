@@ -261,7 +261,7 @@ def _three_digits(value: Any) -> str:
         if np.isnan(value):
             return ABSENT
         short = f"{value:.3g}"
-        return f"{float(short):,.0f}" if 1e3 <= abs(value) < 1e6 else short  # 1,120 where :g has 1.12e+03
+        return f"{float(short):,.0f}" if 1e3 <= abs(float(short)) < 1e6 else short  # 1,120 where :g has 1.12e+03
     return str(value)
 
 

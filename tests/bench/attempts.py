@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import cached_property, partial
 
 import ours
 import torch
@@ -19,14 +20,12 @@ class Compiled(Student):
     """A student whose gradient of a step is compiled, with its derivative: torch.compile can follow `torch.func.grad`,
     but not a gradient with its graph."""
 
-    def __init__(self, *given: object) -> None:
-        super().__init__(*given)
-        net = self.net
-
+    @cached_property
+    def by_parameters(self) -> Callable[[Parameters, Tensor, Tensor], Parameters]:
         def loss(parameters: Parameters, images: Tensor, labels: Tensor) -> Tensor:
-            return F.cross_entropy(functional_call(net, parameters, (images,)), labels)
+            return F.cross_entropy(functional_call(self.net, parameters, (images,)), labels)
 
-        object.__setattr__(self, "by_parameters", torch.compile(grad(loss), dynamic=False))
+        return torch.compile(grad(loss), dynamic=False)
 
     def slopes(self, parameters: Parameters, step: Step, graph: bool = True) -> Slopes:
         images = augment.apply(self.images[step.picks], step.drawn)

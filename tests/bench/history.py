@@ -1,6 +1,5 @@
 """Rows of the benchmark: what is made of pairs of times, and what changed since the last row of the same name."""
 
-import csv
 import math
 import re
 import statistics
@@ -8,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rows import read
+from rows import read, write
 from scipy.stats import wilcoxon
 
 FIELDS = (
@@ -63,11 +62,7 @@ def check(path: Path, fields: Sequence[str] = FIELDS) -> None:
 def add(path: Path, row: Mapping[str, Any], fields: Sequence[str] = FIELDS) -> None:
     """A row more at the end of a file; rows from before a column was there have it empty."""
     check(path, fields)
-    rows = [*read(path), row]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fields, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write(path, [*read(path), row], fields)
 
 
 def verdict(row: Mapping[str, Any], known: Sequence[Mapping[str, str]]) -> str:

@@ -47,6 +47,7 @@ FIELDS = (
     *(field.name for field in fields(Piece)), "unit", "size", "convolution_gflop", "product_gflop", "seconds",
     "peak_mb", "stays_mb", "threads", "clock", "load",
 )  # fmt: skip
+COLUMNS = (*FIELDS, *PROVENANCE)
 
 
 class Alive(TorchDispatchMode):
@@ -178,7 +179,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="CSV file to add rows to")
     args = parser.parse_args()
     if args.out:
-        history.check(args.out, (*FIELDS, *PROVENANCE))
+        history.check(args.out, COLUMNS)
     if args.threads:
         torch.set_num_threads(args.threads)
     speed.prepare("cpu")
@@ -190,7 +191,7 @@ def main() -> None:
                 found = row(piece, size, settings)
                 print(found, flush=True)
                 if args.out:
-                    history.add(args.out, found, (*FIELDS, *PROVENANCE))
+                    history.add(args.out, found, COLUMNS)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Measurements as a table: what is read, written, and said of where a row was made."""
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,16 @@ from bilp_core import trials
 PROVENANCE = ("device", "date", "versions", "commit")
 
 
-def write(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A CSV file of rows with the same columns."""
-    with Path(path).open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+def write(path: str | Path, rows: Sequence[Mapping[str, Any]], fields: Sequence[str] = ()) -> None:
+    """A CSV file of rows with the same columns, or with some of `fields`, empty where a row has none.
+
+    Raises ValueError for a column besides; what the file held is left then.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields or list(rows[0]), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    Path(path).write_text(text.getvalue(), newline="")
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -80,6 +80,7 @@ FIELDS = (
     "method", "ipc", "settings", "seconds", "gflop", "floor_seconds", "ratio", "share_of_peak", "share_of_convolution",
     "products", "parts", "peak_gflops", "peak_of", "convolution_gflops", "network", "runs", "threads", "clock", "load",
 )  # fmt: skip
+COLUMNS = (*FIELDS, *PROVENANCE)
 Clock = Callable[[], float]
 
 
@@ -199,7 +200,7 @@ def main() -> None:
     if args.runs < FEWEST:
         parser.error(f"--runs {args.runs}: at least {FEWEST} make a row")
     if args.out:
-        history.check(args.out, (*FIELDS, *PROVENANCE))
+        history.check(args.out, COLUMNS)
     if args.threads:
         torch.set_num_threads(args.threads)
     speed.prepare("cpu")
@@ -210,7 +211,7 @@ def main() -> None:
             found = row(method, ipc, "convnet", args.runs, settings)
             print(found, flush=True)
             if args.out:
-                history.add(args.out, found, (*FIELDS, *PROVENANCE))
+                history.add(args.out, found, COLUMNS)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import bench
 import history
 import pytest
+import rows
 
 
 def row(name, units, spread, **more):
@@ -50,6 +51,14 @@ def test_a_file_of_other_rows_is_left_as_it_is(tmp_path):
     assert path.read_text() == "name,accuracy\ndm,0.5\n"
     with pytest.raises(SystemExit, match="no such folder"):
         history.check(tmp_path / "none" / "bench.csv")
+
+
+def test_rows_that_cannot_be_written_leave_the_file_as_it_is(tmp_path):
+    path = tmp_path / "rows.csv"
+    rows.write(path, [{"a": "1"}])
+    with pytest.raises(ValueError, match="b"):
+        rows.write(path, [{"a": "1"}, {"a": "2", "b": "3"}])
+    assert path.read_text() == "a\n1\n"
 
 
 def test_what_cannot_be_written_is_said_before_work(tmp_path, monkeypatch):

@@ -434,8 +434,8 @@ def test_any_table_shows_three_digits_and_no_index():
     styler = report.table(pd.DataFrame({"what": ["a & b"], "ours (s)": [0.12345], "reference": [np.nan]}, index=[7]))
     assert cells(styler) == ["a &amp; b", "0.123", "–"]
     assert ">7<" not in styler.to_html()
-    numbers = report.table(pd.DataFrame({"n": [999.4, 1116.0, 49999.0, 1.5e7, -1234.0, 0.00001234]}))
-    assert cells(numbers) == ["999", "1,120", "50,000", "1.5e+07", "-1,230", "1.23e-05"]
+    numbers = report.table(pd.DataFrame({"n": [999.4, 999.6, 1116.0, 49999.0, 1.5e7, -1234.0, 0.00001234]}))
+    assert cells(numbers) == ["999", "1,000", "1,120", "50,000", "1.5e+07", "-1,230", "1.23e-05"]
 
 
 def test_max_ratio_table_has_the_form_of_table_4():
