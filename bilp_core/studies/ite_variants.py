@@ -39,7 +39,8 @@ def measure(
 ) -> pd.DataFrame:
     """The ITE of every sample of one real batch, by each variant, for each network and class.
 
-    rounds : of the method, on all of `data`, that the synthetic images have behind them.
+    rounds : of the method, on all of `data`, that the synthetic images have behind them; networks and batches do not
+    depend on them.
     ages : for each network, SGD steps on real data (batches of 64, rate 0.01, momentum 0.9) since it was fresh.
     labels : the classes. variants : of `ite.Effect`, and `DEFINITION` (slow).
     Returns columns method, network (its number), age, class, variant, sample, effect, and seconds: what all effects
@@ -63,8 +64,11 @@ def measure(
     run = Run(method.resolved(data, ipc), data, start, network, rng)
     run.state = run.method.prepare(run)
     ages, labels, variants = list(ages), list(labels), list(variants)
+    drawn = run.rng.get_state(), run.host.get_state()
     for _ in range(rounds):
         run.method.step(run)
+    run.rng.set_state(drawn[0])  # the networks and batches that images without rounds meet
+    run.host.set_state(drawn[1])
     rows: list[pd.DataFrame] = []
     done = 0
     for number, age in enumerate(ages):

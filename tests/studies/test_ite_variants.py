@@ -61,18 +61,21 @@ def test_variants_see_the_same_batch_and_augmentation(effects):
 
 
 def again(data, rounds=0):
-    """The exact effects of the first batch of `effects`, measured once more."""
+    """The samples of the first batch of `effects` and their exact effects, measured once more."""
     of = {"network": NET, "ages": [0], "labels": [0], "variants": ["exact"], "seed": 1}
-    return ite_variants.measure(make("dm"), data, 1, rounds=rounds, **of)["effect"].tolist()
+    found = ite_variants.measure(make("dm"), data, 1, rounds=rounds, **of)
+    return found["sample"].tolist(), found["effect"].tolist()
 
 
 def test_the_same_seed_measures_the_same(data, effects):
     first = effects[(effects["network"] == 0) & (effects["class"] == "a") & (effects["variant"] == "exact")]
-    assert again(data) == first["effect"].tolist()
+    assert again(data) == (first["sample"].tolist(), first["effect"].tolist())
 
 
-def test_images_that_were_distilled_have_other_effects(data):
-    assert again(data, rounds=1) == again(data, rounds=1) != again(data)
+def test_images_that_were_distilled_have_other_effects_on_the_same_batch(data):
+    (samples, before), (same, after) = again(data), again(data, rounds=1)
+    assert same == samples
+    assert after == again(data, rounds=1)[1] != before
 
 
 def test_a_trained_network_has_other_effects(effects):
