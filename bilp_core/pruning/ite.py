@@ -347,8 +347,8 @@ class Effect:
     """How the ITE is found: `variant`, one of `VARIANTS`, by the `top` images of those that are matched (0: by all).
 
     The images of a class split its effect: |ITE_i|^2 is the sum of what each contributes, as long as none shares a
-    pixel with another. The shares differ, so the few images whose share is largest stand for all, and cost what a class
-    of so few would, see `leading`.
+    pixel with another. The shares differ, so the few images whose share is largest stand for all, and every product but
+    the one that finds them passes through so few, see `leading`.
     Raises InputError for words that are none of this. Source: ours.
 
     >>> from bilp_core.pruning.ite import Effect

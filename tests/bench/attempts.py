@@ -47,7 +47,7 @@ def student(device: str, kind: type[Student], images: int, steps: int) -> ours.S
     return lambda: unrolled(way, start, finish, (synthetic, lr))
 
 
-def products(device: str, name: str, ipc: int, together: bool, count: int = 14) -> ours.Side:
+def products(device: str, name: str, together: bool, ipc: int = 10, count: int = 14) -> ours.Side:
     """So many products of J^T, as a sketch of the ITE takes them, in one call of autograd or one after the other."""
     data = ours.cifar_shaped(ours.PER_CLASS, device)
     method = make(name, iterations=1)
@@ -55,7 +55,7 @@ def products(device: str, name: str, ipc: int, together: bool, count: int = 14) 
     run = Run(method, data, method.start(data, ipc, "noise", rng, "convnet"), "convnet", rng)
     run.fresh_network()
     of = method.treatments(run, 0, run.batches.indices(0))
-    given = [torch.randn(count, *s.shape, generator=rng) for s in of.ours]
+    given = [torch.randn(count, *s.shape, generator=rng, device=rng.device) for s in of.ours]
     if together:
         return lambda: torch.autograd.grad(of.ours, of.stored, given, retain_graph=True, is_grads_batched=True)
     return lambda: [of.transposed(one) for one in zip(*given, strict=True)]

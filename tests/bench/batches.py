@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from rows import destination
 
 from bilp_core.data import load
 from bilp_core.distillers import EarlyStop, distill, make
@@ -70,10 +71,10 @@ def main() -> None:
     parser.add_argument("--evaluation", type=json.loads, default={}, help="changes to the protocol, as JSON")
     parser.add_argument("--minutes", type=float, default=4, help="of the processor, for each distillation")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", help="CSV file to write", required=True)
+    parser.add_argument("--out", type=destination, help="CSV file to write", required=True)
     args = parser.parse_args()
     train, test = load(args.data)
-    name_of_data, out = args.name or Path(args.data).name, Path(args.out)
+    name_of_data, out = args.name or Path(args.data).name, args.out
     rows = pd.read_csv(out).to_dict("records") if out.is_file() else []
     done = {tuple(str(row[k]) for k in KEY) for row in rows}
     for seed in range(args.seeds):

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from others import Cords, Reference
 from ours import Linear
-from rows import origin, read, write
+from rows import destination, origin, read, write
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--name", help="what to call the data in the table")
     parser.add_argument("--cords", required=True)
     parser.add_argument("--reference", required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=destination, required=True)
     args = parser.parse_args()
     splits = load(args.data)
     own = planned("coresets", "photos", {"data": args.data})

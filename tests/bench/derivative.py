@@ -9,6 +9,8 @@ import argparse
 import json
 from pathlib import Path
 
+from rows import destination
+
 from bilp_core import trials
 from bilp_core.data import load
 from bilp_core.nets import Probe
@@ -25,7 +27,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shares", nargs="+", type=float, default=[0.01, 0.1])
-    parser.add_argument("--out", help="CSV file to write", required=True)
+    parser.add_argument("--out", type=destination, help="CSV file to write", required=True)
     args = parser.parse_args()
     train = load(args.data, need="train").train.to(trials.device())
     probe = Probe(trials=args.trials, epochs=args.epochs, lr=0.01, batch=128, network=args.network, together=1)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from rows import read, write
+from rows import destination, read, write
 
 from bilp_core import trials
 from bilp_core.book import planned
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--name", help="what to call the data in the table")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--ages", type=int, nargs="+", default=AGES)
-    parser.add_argument("--out", type=Path, help="CSV file to write", required=True)
+    parser.add_argument("--out", type=destination, help="CSV file to write", required=True)
     args = parser.parse_args()
     store, train = Store(), load(args.data, need="train").train
     wanted = asked(args.data, args.seeds, args.ages)

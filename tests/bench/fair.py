@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from rows import destination
 
 from bilp_core.data import load
 from bilp_core.distillers import METHODS, distill, make, seen, suited
@@ -26,11 +27,11 @@ def main() -> None:
     parser.add_argument("--ipc", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=300, help="of evaluations that are longer than that")
-    parser.add_argument("--out", help="CSV file to write", required=True)
+    parser.add_argument("--out", type=destination, help="CSV file to write", required=True)
     args = parser.parse_args()
     train, test = load(args.data)
     name = args.name or Path(args.data).name
-    out = Path(args.out)
+    out = args.out
     rows = pd.read_csv(out).to_dict("records") if out.is_file() else []
     done = {(row["data"], row["method"], row["ipc"], row["seed"]) for row in rows}
     for seed in range(args.seeds):

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import torch
-from rows import origin, read, write
+from rows import destination, origin, read, write
 
 from bilp_core.data import load
 from bilp_core.distillers import make
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--name", help="how the data are called in the file; their own name if not given")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=destination, required=True)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--ipcs", nargs="+", type=int, default=[1, 10, 50])
     parser.add_argument("--network", default="convnet")

@@ -47,13 +47,11 @@ def summary(times: Sequence[Pair]) -> dict[str, Any]:
 
 def span(values: Sequence[float]) -> str:
     """The quartiles, as text."""
-    return " to ".join(f"{value:.3g}" for value in quartiles(values))
+    return " to ".join(f"{value:.4g}" for value in quartiles(values))
 
 
 def check(path: Path, fields: Sequence[str] = FIELDS) -> None:
-    """End the program where rows cannot be added to a file: before they are measured, and before it is written."""
-    if not path.absolute().parent.is_dir():
-        raise SystemExit(f"--out {path}: no such folder")
+    """End the program where a file has rows of other columns: before more are measured, and before it is written."""
     if other := [name for name in next(iter(read(path)), {}) if name not in fields]:
         names = ", ".join(map(repr, other))
         raise SystemExit(f"--out {path}: has other rows than these, with {names}: name another file")

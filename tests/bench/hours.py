@@ -23,14 +23,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import history
 import ours
 import steps
 import torch
-from rows import PROVENANCE, origin
+from rows import PROVENANCE, destination, origin
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -176,7 +175,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", help="names of data sets (all)")
     parser.add_argument("--method", nargs="+", help="of rounds (all)")
     parser.add_argument("--threads", type=int, default=1, help="0: as many as PyTorch takes by itself")
-    parser.add_argument("--out", type=Path, help="CSV file to add rows to")
+    parser.add_argument("--out", type=destination, help="CSV file to add rows to")
     args = parser.parse_args()
     if args.out:
         history.check(args.out, COLUMNS)

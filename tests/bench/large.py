@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rows import origin, read, write
+from rows import destination, origin, read, write
 
 COUNT, CLASSES, SHAPE = 1_281_167, 1000, (3, 64, 64)
 WRITTEN = 50  # every so manieth image of the map
@@ -197,7 +197,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=COUNT, help="of the map that is used")
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS, help="of `use`, in this order (all)")
     parser.add_argument("--job", help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, help="CSV file, to which rows are added")
+    parser.add_argument("--out", type=destination, help="CSV file, to which rows are added")
     args = parser.parse_args()
     if args.what == "job":
         job(args.place, args.job)

@@ -11,6 +11,8 @@ import argparse
 import json
 from pathlib import Path
 
+from rows import destination
+
 from bilp_core import book, trials
 from bilp_core.data import load
 from bilp_core.studies import rankings
@@ -24,7 +26,7 @@ def main() -> None:
     parser.add_argument("data", help="cifar10, or a folder of the same images")
     parser.add_argument("--name", help="what to call the data in the table")
     parser.add_argument("--beside", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
-    parser.add_argument("--out", help="CSV file to write", required=True)
+    parser.add_argument("--out", type=destination, help="CSV file to write", required=True)
     args = parser.parse_args()
     chapter = next(each for each in book.chapters() if each.name == "rankings")
     own = book.settings(chapter, "photos")

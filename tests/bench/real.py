@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from rows import destination
 
 from bilp_core import trials
 from bilp_core.book import planned
@@ -23,10 +24,10 @@ def main() -> None:
     parser.add_argument("data", help="cifar10, or a folder of the same images")
     parser.add_argument("--name", help="what to call the data in the table")
     parser.add_argument("--preset", default="photos")
-    parser.add_argument("--out", help="CSV file to write", required=True)
+    parser.add_argument("--out", type=destination, help="CSV file to write", required=True)
     args = parser.parse_args()
     train, test = (half.to(trials.device()) for half in load(args.data))
-    store, name, out = trials.Store(), args.name or Path(args.data).name, Path(args.out)
+    store, name, out = trials.Store(), args.name or Path(args.data).name, args.out
     rows = pd.read_csv(out).to_dict("records") if out.is_file() else []
     done = {(row["data"], row["method"], row["ipc"]) for row in rows}
     stored = [t for t in planned("methods", args.preset, {"data": args.data}) if store.get(t) is not None]

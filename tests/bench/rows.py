@@ -1,5 +1,6 @@
 """Measurements as a table: what is read, written, and said of where a row was made."""
 
+import argparse
 import csv
 import io
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,16 @@ from typing import Any
 from bilp_core import trials
 
 PROVENANCE = ("device", "date", "versions", "commit")
+
+
+def destination(text: str) -> Path:
+    """A file that `--out` names, for argparse: one that cannot be written is refused before anything is measured."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: is a folder; name a CSV file")
+    if not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: no such folder as {path.parent}; make it first")
+    return path
 
 
 def write(path: str | Path, rows: Sequence[Mapping[str, Any]], fields: Sequence[str] = ()) -> None:

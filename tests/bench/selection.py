@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import torch
-from rows import origin, write
+from rows import destination, origin, write
 
 from bilp_core import coresets, trials
 from bilp_core.coresets.gradmatch import target
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--lr", type=float, default=0.01)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--out", help="CSV file to write")
+    parser.add_argument("--out", type=destination, help="CSV file to write")
     parser.add_argument("--layer", type=Path, help="file of features, logits and labels")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()

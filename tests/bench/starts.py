@@ -16,12 +16,11 @@ import sys
 import tempfile
 import time
 from functools import partial
-from pathlib import Path
 
 import history
 import ours
 import torch
-from rows import origin, read, write
+from rows import destination, origin, read, write
 from talking import Process
 
 from bilp_core.data import load
@@ -81,7 +80,7 @@ def measured(name: str) -> dict[str, str | int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=WHAT, default=list(WHAT))
-    parser.add_argument("--out", type=Path, help="CSV file, to which rows are added; a row of the same name goes")
+    parser.add_argument("--out", type=destination, help="CSV file to add rows to; a row of the same name goes")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.job:

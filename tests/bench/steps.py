@@ -30,13 +30,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import history
 import ours
 import torch
-from rows import PROVENANCE, origin
+from rows import PROVENANCE, destination, origin
 from torch import Tensor, nn
 from torch._inductor import config as inductor
 from torch.autograd.profiler import record_function
@@ -195,7 +194,7 @@ def main() -> None:
     parser.add_argument("--ipc", nargs="+", type=int, choices=(1, 10), default=(1, 10))
     parser.add_argument("--threads", type=int, default=1, help="0: as many as PyTorch takes by itself")
     parser.add_argument("--runs", type=int, default=FEWEST, help=f"of a row, at least {FEWEST}")
-    parser.add_argument("--out", type=Path, help="CSV file to add rows to")
+    parser.add_argument("--out", type=destination, help="CSV file to add rows to")
     args = parser.parse_args()
     if args.runs < FEWEST:
         parser.error(f"--runs {args.runs}: at least {FEWEST} make a row")

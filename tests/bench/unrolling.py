@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from ours import CLASSES, cifar_shaped
-from rows import origin, write
+from rows import destination, origin, write
 from selection import most_held
 
 from bilp_core.distillers.trajectory import WAYS
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 50, 100])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--clock", choices=CLOCKS, default="cpu")
-    parser.add_argument("--out", help="CSV file to write")
+    parser.add_argument("--out", type=destination, help="CSV file to write")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
