@@ -138,6 +138,32 @@ def errors(effects: pd.DataFrame, against: str = "exact") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def after_rounds(frontier: pd.DataFrame) -> str:
+    """The overlap of each sketch for images that have rounds of their method behind them, and before, on the same
+    batches and networks, in words; empty if there are no such images.
+
+    frontier : rows as `errors` gives them, with columns ipc and init, such as 'noise' and 'noise, 5 rounds'.
+
+    >>> import pandas as pd
+    >>> from bilp_core.studies import ite_variants
+    >>> one = {"method": "dc", "ipc": 10, "network": 0, "age": 0, "class": "cat", "variant": "sketch"}
+    >>> rows = [{**one, "init": "noise", "overlap": 0.95}, {**one, "init": "noise, 5 rounds", "overlap": 0.9}]
+    >>> ite_variants.after_rounds(pd.DataFrame(rows))
+    'DC at IPC 10, noise, 5 rounds (noise): `sketch` 90% (95%).'
+    """
+    batch = ["method", "ipc", "start", "variant", "network", "age", "class"]
+    start = frontier["init"].str.replace(r", \d+ rounds$", "", regex=True)
+    rows = frontier.assign(start=start)[frontier["variant"].str.match(r"(sketch|fine)\b")]
+    later = rows[rows["init"] != rows["start"]]
+    pairs = later.merge(rows[rows["init"] == rows["start"]], on=batch, suffixes=("", "_before"))
+    sentences = []
+    for (method, ipc, init, before), found in pairs.groupby(["method", "ipc", "init", "start"], sort=False):
+        means = found.groupby("variant", sort=False)[["overlap", "overlap_before"]].mean()
+        shares = ", ".join(f"`{row.Index}` {row.overlap:.0%} ({row.overlap_before:.0%})" for row in means.itertuples())
+        sentences.append(f"{method.upper()} at IPC {ipc}, {init} ({before}): {shares}.")
+    return " ".join(sentences)
+
+
 def _ends(effects: Tensor) -> set[int]:
     """Indices of the smallest and the largest effects."""
     each, order = round(DROPPED / 2 * len(effects)), effects.argsort().tolist()
