@@ -17,7 +17,7 @@ from ..utils.paths import root
 # Of other kinds than records: files of book/measurements.
 MEASUREMENTS = (
     "batches", "bench", "beside", "derivative", "draws", "examples", "fair", "frontier", "hours", "ite", "large",
-    "rankings", "real", "selection", "starts", "steps", "tried", "unrolling",
+    "rankings", "real", "selection", "starts", "steps", "survivors", "tried", "unrolling",
 )  # fmt: skip
 CIFAR10 = ("cifar10", "CIFAR-10 (JPEG)")  # as released, and as the JPEGs that `tests/gpu/plan.py` packs
 

@@ -10,7 +10,9 @@ to --out as they are measured; nothing that is there goes.
 
 The rows `adaptive-*` set as many loops as a decision of adaptive pruning serves (Table 12's settings for CIFAR-10: 10
 at IPC 1, 5 at 10 and 50) beside the same without, by all synthetic images and by a few, DM by the finer sketch. They
-have two classes of the ten, and so a fifth of the work: a network trains on a fifth of the images, too;
+have two classes of the ten, and so a fifth of the work: a network trains on a fifth of the images, too. How many of a
+batch survive depends on what the images show (`survivors.py`), so they want --folder: photographs, from what the method
+starts from, in place of random numbers;
 `ite-*` the sketched ITE of a batch beside the definition, which recomputes the loss without each sample;
 `loss-5-trials` the loss indicator (5 trials of 3 epochs, 2,000 images) beside five plain trainings with a DataLoader;
 `mixed-loss` the loss indicator (2 trials of 3 epochs, 5,120 images) with BILP_SPEED=mixed beside the same with auto.
@@ -29,7 +31,7 @@ where it does not.
 --cords     : a checkout of decile-team/cords; its solvers are imported past its packages, which need much that
               no longer installs. CRAIG there needs apricot-select, on the PYTHONPATH.
 --folder    : an ImageFolder of CIFAR-10; without it loading from the cache is left out.
-Data are random numbers in CIFAR-10's shapes: speed does not depend on what an image shows. Network: ConvNet, depth 3,
+Other data are random numbers in CIFAR-10's shapes: speed does not depend on what an image shows. Network: ConvNet, depth 3,
 width 128, instance norm. Our process keeps freed memory, as our commands do (`speed.prepare`); that of other code is
 left as PyTorch makes it. Compiling happens in the warm-up and is not counted, as its cost is paid once.
 """
@@ -105,7 +107,7 @@ def all_rows(args: argparse.Namespace) -> dict[str, Row]:
         few_images = [variant, *(f"{variant}:top={few}" for few in (8, 4, 2, 1))]
         for ipc, effect in [(1, variant), *product((10, 50), few_images)]:
             lazy = 10 if ipc == 1 else 5  # as Table 12 has it for CIFAR-10
-            without = partial(ours.step, name=name, ipc=ipc, classes=2, **{loops: lazy}, **own)
+            without = partial(ours.step, name=name, ipc=ipc, classes=2, folder=args.folder, **{loops: lazy}, **own)
             size = "" if ipc == 1 else f"-ipc{ipc}"
             few = effect.removeprefix(variant).replace(":top=", "-top-")
             pruned = partial(without, adaptive=Adaptive(0.3, lazy, effect=effect))
@@ -192,7 +194,7 @@ def main() -> None:
     parser.add_argument("--idc", help="checkout of snu-mllab/Efficient-Dataset-Condensation")
     parser.add_argument("--mtt", help="checkout of GeorgeCazenavette/mtt-distillation")
     parser.add_argument("--cords", help="checkout of decile-team/cords")
-    parser.add_argument("--folder", help="ImageFolder of CIFAR-10")
+    parser.add_argument("--folder", default="", help="ImageFolder of CIFAR-10")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--runs", type=int, default=FEWEST, help=f"pairs a row, at least {FEWEST}")
     parser.add_argument("--only", nargs="+", default=["*"], help="rows by name, or by patterns such as 'adaptive-*'")

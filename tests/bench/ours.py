@@ -31,6 +31,13 @@ def cifar_shaped(per_class: int, device: str, classes: int = CLASSES) -> ImageDa
     return ImageData(images, labels, names, (0.5,) * 3, (0.25,) * 3, "random", True).to(device)
 
 
+def photographs(folder: str, device: str, classes: int = CLASSES) -> ImageData:
+    """The images of the first classes of a folder, as data of no other classes."""
+    train = load(folder).train
+    chosen = train.subset((train.labels < classes).nonzero().flatten())
+    return replace(chosen, classes=train.classes[:classes]).to(device)
+
+
 def unit(device: str) -> Side:
     """A fixed piece of plain PyTorch, about as long as a step: what the machine is worth at this moment."""
     images = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
@@ -51,18 +58,20 @@ def step(
     stage: object = None,
     outputs: int = 0,
     rounds: int = 1,
+    folder: str = "",
     **options: object,
 ) -> Side:
-    """So many rounds.
+    """So many rounds, from noise on random numbers, or on the images of `folder` from what the method starts from.
 
     stage : what the method's first stage would have made. outputs : of the network, where the data are some of its
     classes alone.
     """
-    data = data or cifar_shaped(PER_CLASS, device, classes)
+    data = data or (photographs(folder, device, classes) if folder else cifar_shaped(PER_CLASS, device, classes))
     # so many iterations that compiling pays, as in a real run
     method = make(name, iterations=100_000, **options).resolved(data, ipc)
     rng = torch.Generator(data.device).manual_seed(0)
-    run = Run(method, data, method.start(data, ipc, "noise", rng, network), network, rng, adaptive)
+    init = method.default_init if folder else "noise"
+    run = Run(method, data, method.start(data, ipc, init, rng, network), network, rng, adaptive)
     run.stage = stage
     if outputs:
         run.net = nets.network(network, data.shape, outputs).to(device)
