@@ -31,9 +31,9 @@ where it does not.
 --cords     : a checkout of decile-team/cords; its solvers are imported past its packages, which need much that
               no longer installs. CRAIG there needs apricot-select, on the PYTHONPATH.
 --folder    : an ImageFolder of CIFAR-10; without it loading from the cache is left out.
-Other data are random numbers in CIFAR-10's shapes: speed does not depend on what an image shows. Network: ConvNet, depth 3,
-width 128, instance norm. Our process keeps freed memory, as our commands do (`speed.prepare`); that of other code is
-left as PyTorch makes it. Compiling happens in the warm-up and is not counted, as its cost is paid once.
+Other data are random numbers in CIFAR-10's shapes: speed does not depend on what an image shows. Network: ConvNet,
+depth 3, width 128, instance norm. Our process keeps freed memory, as our commands do (`speed.prepare`); that of other
+code is left as PyTorch makes it. Compiling happens in the warm-up and is not counted, as its cost is paid once.
 """
 
 import argparse
