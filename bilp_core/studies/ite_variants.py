@@ -160,7 +160,7 @@ def after_rounds(frontier: pd.DataFrame) -> str:
     for (method, ipc, init, before), found in pairs.groupby(["method", "ipc", "init", "start"], sort=False):
         means = found.groupby("variant", sort=False)[["overlap", "overlap_before"]].mean()
         shares = ", ".join(f"`{row.Index}` {row.overlap:.0%} ({row.overlap_before:.0%})" for row in means.itertuples())
-        sentences.append(f"{method.upper()} at IPC {ipc}, {init} ({before}): {shares}.")
+        sentences.append(f"{str(method).upper()} at IPC {ipc}, {init} ({before}): {shares}.")
     return " ".join(sentences)
 
 
