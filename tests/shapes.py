@@ -114,7 +114,7 @@ def attach(module: types.ModuleType) -> None:
                 if isinstance(method, types.FunctionType):
                     setattr(thing, inner, checked(method, space, fields, own))
                 elif isinstance(method, property):
-                    setattr(thing, inner, property(checked(method.fget, space, fields, own)))
+                    setattr(thing, inner, method.getter(checked(method.fget, space, fields, own)))
                 elif isinstance(method, functools.cached_property):
                     method.func = checked(method.func, space, fields, own)
 

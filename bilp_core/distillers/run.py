@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -181,13 +181,23 @@ class Run:
             self._compiled[function] = compiled(function, positions, self.images.device, own)
         return self._compiled[function]
 
+    @property
+    def draws(self) -> list[Tensor]:
+        """Where all generators are; set again, the same is drawn once more."""
+        return [generator.get_state() for generator in (self.rng, self.host)]
+
+    @draws.setter
+    def draws(self, states: Sequence[Tensor]) -> None:
+        for generator, state in zip((self.rng, self.host), states, strict=True):
+            generator.set_state(state)
+
     def state_dict(self) -> dict[str, Any]:
         """All that the next rounds depend on, between two rounds."""
         return {
             "images": self.images.detach(),
             "labels": self.labels.detach(),
             "optimizer": self.optimizer.state_dict(),
-            "generators": [self.rng.get_state(), self.host.get_state()],
+            "generators": self.draws,
             "batches": self.batches.state_dict(),
             "method": self.state.state_dict() if self.state else {},
         }
@@ -200,8 +210,7 @@ class Run:
         self.batches.load_state_dict(state["batches"])
         if self.state:
             self.state.load_state_dict(state["method"])
-        for generator, kept in zip((self.rng, self.host), state["generators"], strict=True):
-            generator.set_state(kept)
+        self.draws = state["generators"]
 
     def descend(self) -> None:
         """One step on the synthetic images along the gradients gathered so far."""

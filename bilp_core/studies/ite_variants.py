@@ -64,11 +64,10 @@ def measure(
     run = Run(method.resolved(data, ipc), data, start, network, rng)
     run.state = run.method.prepare(run)
     ages, labels, variants = list(ages), list(labels), list(variants)
-    drawn = run.rng.get_state(), run.host.get_state()
+    drawn = run.draws
     for _ in range(rounds):
         run.method.step(run)
-    run.rng.set_state(drawn[0])  # the networks and batches that images without rounds meet
-    run.host.set_state(drawn[1])
+    run.draws = drawn  # the networks and batches that images without rounds meet
     rows: list[pd.DataFrame] = []
     done = 0
     for number, age in enumerate(ages):
@@ -76,12 +75,11 @@ def measure(
         _train(run, age)
         for label in labels:
             picks = run.batches.indices(label)
-            drawn = run.rng.get_state(), run.host.get_state()
+            drawn = run.draws
             for variant in variants if not rows else ():
                 _effects(run, label, picks[:2], variant)  # what only a first call costs is not timed
             for variant in variants:
-                run.rng.set_state(drawn[0])  # every variant sees the same augmentation
-                run.host.set_state(drawn[1])
+                run.draws = drawn  # every variant sees the same augmentation
                 begin = time.perf_counter()
                 effects = _effects(run, label, picks, variant).cpu()
                 seconds = time.perf_counter() - begin
@@ -176,11 +174,10 @@ def _effects(run: Run, label: int, picks: Tensor, variant: str) -> Tensor:
     if variant != DEFINITION:
         effect = ite.Effect.read(variant)
         return effect.norms(method.treatments(run, label, picks, effect.top), run.rng)
-    state = run.rng.get_state(), run.host.get_state()
+    drawn = run.draws
 
     def loss(subset: Tensor) -> Tensor:
-        run.rng.set_state(state[0])
-        run.host.set_state(state[1])
+        run.draws = drawn
         return method.loss_against(run, label, picks[subset])
 
     return ite.leave_one_out(loss, run.images, len(picks))

@@ -47,6 +47,21 @@ def unit(device: str) -> Side:
     return lambda: net(images).square().mean().backward()
 
 
+def started(
+    data: ImageData,
+    name: str,
+    adaptive: Adaptive | None = None,
+    ipc: int = 1,
+    network: str = "convnet",
+    init: str | None = None,
+    **options: object,
+) -> Run:
+    """Before the first round, of so many that compiling pays, as in a real run; init : the method's own if None."""
+    method = make(name, **{"iterations": 100_000, **options}).resolved(data, ipc)
+    rng = torch.Generator(data.device).manual_seed(0)
+    return Run(method, data, method.start(data, ipc, init or method.default_init, rng, network), network, rng, adaptive)
+
+
 def step(
     device: str,
     name: str,
@@ -67,16 +82,12 @@ def step(
     classes alone.
     """
     data = data or (photographs(folder, device, classes) if folder else cifar_shaped(PER_CLASS, device, classes))
-    # so many iterations that compiling pays, as in a real run
-    method = make(name, iterations=100_000, **options).resolved(data, ipc)
-    rng = torch.Generator(data.device).manual_seed(0)
-    init = method.default_init if folder else "noise"
-    run = Run(method, data, method.start(data, ipc, init, rng, network), network, rng, adaptive)
+    run = started(data, name, adaptive, ipc, network, None if folder else "noise", **options)
     run.stage = stage
     if outputs:
         run.net = nets.network(network, data.shape, outputs).to(device)
-    run.state = method.prepare(run)
-    return lambda: [method.step(run) for _ in range(rounds)]
+    run.state = run.method.prepare(run)
+    return lambda: [run.method.step(run) for _ in range(rounds)]
 
 
 class Expert:

@@ -2,8 +2,9 @@
 
     .venv/bin/python tests/bench/survivors.py DATA --name "CIFAR-10 (JPEG)" --out book/measurements/survivors.csv
 
-On the random numbers that `bench.py` takes its times with, and on DATA beside them: a decision for each class at every
-round, as at IPC 1, in rounds that are as short as they can be. Table 12's share is dropped, half of it at each end.
+On random numbers, from noise, as `bench.py` takes times without a folder, and on DATA, from what the method starts
+from, as it takes them with one: a decision for each class at every round, as at IPC 1, in rounds that are as short as
+they can be. Table 12's share is dropped, half of it at each end.
 """
 
 import argparse
@@ -15,7 +16,6 @@ import torch
 from rows import destination, origin, write
 
 from bilp_core.data import ImageData, load
-from bilp_core.distillers import Run, make
 from bilp_core.pruning import Adaptive
 
 RATE = 0.3
@@ -27,19 +27,17 @@ SHORT: dict[str, dict[str, Any]] = {
 }
 
 
-def shares(method: str, data: ImageData, ipc: int, network: str, rounds: int) -> list[float]:
+def shares(method: str, data: ImageData, ipc: int, network: str, init: str | None, rounds: int) -> list[float]:
     """What share of its batch every decision left."""
-    distiller = make(method, iterations=rounds, **SHORT[method]).resolved(data, ipc)
-    rng = torch.Generator(data.device).manual_seed(0)
-    start = distiller.start(data, ipc, distiller.default_init, rng, network)
-    run = Run(distiller, data, start, network, rng, Adaptive(RATE, lazy=1))
-    run.state = distiller.prepare(run)
+    options = {**SHORT[method], "iterations": rounds}
+    run = ours.started(data, method, Adaptive(RATE, lazy=1), ipc, network, init, **options)
+    run.state = run.method.prepare(run)
     found: list[float] = []
     for _ in range(rounds):
         before = run.batches.seen
-        distiller.step(run)
-        assert run.batches.seen - before == len(run.batches.survivors) * distiller.batch, "not one decision a class"
-        found += [len(left) / distiller.batch for left in run.batches.survivors]
+        run.method.step(run)
+        assert run.batches.seen - before == len(run.batches.survivors) * run.method.batch, "not one decision a class"
+        found += [len(left) / run.method.batch for left in run.batches.survivors]
     return found
 
 
@@ -55,12 +53,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    for name, data in (
-        ("random numbers", ours.cifar_shaped(ours.PER_CLASS, "cpu")),
-        (args.name or args.data, load(args.data).train),
+    for name, data, init in (
+        ("random numbers", ours.cifar_shaped(ours.PER_CLASS, "cpu"), "noise"),
+        (args.name or args.data, load(args.data).train, None),
     ):
         for method in args.methods:
-            found = shares(method, data, args.ipc, args.network, args.rounds)
+            found = shares(method, data, args.ipc, args.network, init, args.rounds)
             row = {"data": name, "method": method, "ipc": args.ipc, "network": args.network, "asked": 1 - RATE}
             row |= {"decisions": len(found), "share": round(statistics.mean(found), 4)}
             row |= {"least": round(min(found), 4), "most": round(max(found), 4)}
