@@ -140,7 +140,9 @@ def distill(args: argparse.Namespace) -> None:
     init = start_from(args.init)
     options = options_given(args.set)
     distillers.make(args.method, **options)  # a misspelt option should not wait for the data
-    adaptive = Adaptive(args.adaptive, args.lazy, args.tails, args.effect) if args.adaptive is not None else None
+    adaptive = (
+        Adaptive(args.adaptive, args.lazy, args.tails, args.effect, args.law) if args.adaptive is not None else None
+    )
     represent = Representative(args.interval) if args.batch == "represent" else None
     part = distillers.Part.read(args.part) if args.part else None
     early = distillers.EarlyStop(args.stop, args.plateau) if args.stop or args.plateau else None

@@ -108,6 +108,11 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--tails", default="both", help="which ITE go: both, largest or smallest (both)")
     sub.add_argument(
+        "--law",
+        default="running",
+        help="whose law says where the tails begin: running, of all batches so far, or batch, of this one (running)",
+    )
+    sub.add_argument(
         "--effect",
         default="auto",
         metavar="NAME",

@@ -44,8 +44,8 @@ def dropped(about: Mapping[str, Any]) -> None:
     if not asked / 2 <= share <= 1.5 * asked:
         warning(
             f"adaptive pruning dropped {share:.0%} where {asked:.0%} were asked for: effects are not normal here, "
-            f"or change faster than the running law; --lazy 1 (now {about['lazy']}) or --tails (now {about['tails']}) "
-            "may help"
+            f"or change faster than the running law; --law batch (now {about['law']}), --lazy 1 (now {about['lazy']}) "
+            f"or --tails (now {about['tails']}) may help"
         )
 
 

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from ..data.images import ImageData
 from ..errors import Diverged, InputError
-from ..pruning.adaptive import Adaptive, RunningNormal
+from ..pruning.adaptive import LAWS, Adaptive, RunningNormal
 from ..pruning.representative import Representative, representatives
 
 
@@ -90,7 +90,7 @@ class ClassBatches:
         assert self.adaptive is not None
         if not torch.isfinite(effects).all():
             raise Diverged(f"an ITE in class {self.data.classes[label]!r} is not finite; lower image_lr")
-        self.laws[label].update(effects)
+        self.laws[label].update(effects, LAWS[self.adaptive.law])
         kept = self.laws[label].inside(effects, self.adaptive.rate, self.adaptive.tails)
         self.survivors[label], self.uses_left[label] = picks[kept], self.adaptive.lazy - 1
         self.seen += len(kept)

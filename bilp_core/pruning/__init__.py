@@ -1,6 +1,6 @@
 """Which real samples stay: by score, before a distillation, or by their effect, during it."""
 
-from .adaptive import Adaptive, RunningNormal
+from .adaptive import LAWS, Adaptive, RunningNormal
 from .classwise import keep, removed, stratum
 from .diversity import relative_diversity
 from .files import load_kept, save_kept
@@ -8,6 +8,7 @@ from .ite import VARIANTS, Treatments, rank_error
 from .representative import Representative, representatives
 
 __all__ = [
+    "LAWS",
     "VARIANTS",
     "Adaptive",
     "Representative",

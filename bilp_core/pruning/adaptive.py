@@ -3,8 +3,11 @@
 The ITE norms of a class are taken to be normal. Mean and variance run along with momentum 0.1, starting from the
 first batch, and the cut-offs are quantiles of that law, so that no pass over the whole class is needed. A decision
 is renewed at every `lazy`-th step of the class; in between, the samples that survived are used again.
+Where each decision meets a fresh network, that law lags behind, and a whole batch can lie outside, or inside: hence the
+law of the batch alone, with which about the share asked for goes every time.
 Source: main paper (two tails, running statistics, lazy selection); supplement Sec. 6.5 (momentum 0.1) and Table 12.
-That the survivors are reused, and that the law is the class's own, is our reading. That it prunes the joint batches of
+That the survivors are reused, and that the law is the class's own, is our reading; the law of
+the batch is our addition. That it prunes the joint batches of
 kernel regression, too (FRePo, KIP, RFAD), is ours: the paper has no such run.
 """
 
@@ -19,7 +22,7 @@ from torch import Tensor
 from ..errors import InputError
 from .ite import Effect
 
-MOMENTUM = 0.1
+LAWS = {"running": 0.1, "batch": 1.0}  # how far mean and variance go towards those of the batch at hand
 TAILS = ("both", "largest", "smallest")
 
 
@@ -30,12 +33,13 @@ class Adaptive:
     tails : 'both' drops rate / 2 at each end; 'largest' or 'smallest' only that end (the paper's ablation).
     effect : how the ITE is found, see `ite.Effect`: such as 'sketch', or 'sketch:top=2'. 'auto': a sketch; where a
              class has several synthetic images, by a few of them if the method allows it, see `distillers.settled`.
+    law : 'running' takes the tails from the law of all batches so far, 'batch' from that of the batch at hand.
     Raises InputError for a value out of range.
     Source: main paper; supplement Table 12 has rates of 0.2 and 0.3, and 5 or 10 steps.
 
     >>> from bilp_core.pruning import Adaptive
     >>> Adaptive(rate=0.3)
-    Adaptive(rate=0.3, lazy=10, tails='both', effect='auto')
+    Adaptive(rate=0.3, lazy=10, tails='both', effect='auto', law='running')
     >>> Adaptive(rate=1.0)
     Traceback (most recent call last):
         ...
@@ -46,6 +50,7 @@ class Adaptive:
     lazy: int = 10
     tails: str = "both"
     effect: str = "auto"
+    law: str = "running"
 
     def __post_init__(self) -> None:
         if not 0 < self.rate < 1:
@@ -54,6 +59,8 @@ class Adaptive:
             raise InputError(f"lazy = {self.lazy}: must be at least 1")
         if self.tails not in TAILS:
             raise InputError(f"tails = {self.tails!r}: must be one of {', '.join(TAILS)}")
+        if self.law not in LAWS:
+            raise InputError(f"law = {self.law!r}: must be one of {', '.join(LAWS)}")
         _ = self.found  # raises, with python -O, too
 
     @property
@@ -64,7 +71,7 @@ class Adaptive:
 
 @dataclass
 class RunningNormal:
-    """Mean and variance that follow batches of values with momentum 0.1; the first batch sets them.
+    """Mean and variance that follow batches of values; the first batch sets them.
 
     Source: main paper (running statistics), supplement Sec. 6.5 (momentum 0.1); that each class has its own is ours.
 
@@ -87,14 +94,14 @@ class RunningNormal:
     mean: float = math.nan
     variance: float = math.nan
 
-    def update(self, values: Tensor) -> None:
-        """values : [N], finite, N >= 1."""
+    def update(self, values: Tensor, momentum: float = LAWS["running"]) -> None:
+        """values : [N], finite, N >= 1. momentum : how far the law goes towards theirs, in (0, 1]."""
         mean, variance = torch.stack([values.mean(), values.var(correction=0)]).tolist()  # a GPU waits once
         if math.isnan(self.mean):
             self.mean, self.variance = mean, variance
         else:
-            self.mean += MOMENTUM * (mean - self.mean)
-            self.variance += MOMENTUM * (variance - self.variance)
+            self.mean += momentum * (mean - self.mean)
+            self.variance += momentum * (variance - self.variance)
 
     def bounds(self, rate: float, tails: str) -> tuple[float, float]:
         """(low, high) between which 1 - rate of the law lies."""

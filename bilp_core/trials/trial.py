@@ -14,9 +14,9 @@ from typing import Any
 from ..errors import InputError
 from ..utils import files, revisions
 
-ADAPTIVE = ("adaptive", "lazy", "tails", "effect")  # the fields of adaptive pruning
+ADAPTIVE = ("adaptive", "lazy", "tails", "effect", "law")  # the fields of adaptive pruning
 LEAST = {"ipc": 1, "repeats": 1, "seed": 0, "splits": 1, "stop": 0, "plateau": 0}
-SHORTER = ("splits", "stop", "plateau")  # the fields that shorten a distillation
+YOUNGER = ("law", "splits", "stop", "plateau")  # fields that older records do not have: told where they were used
 # DM's `effects`, at one and at several images a class, said here, too, since keys do without torch
 OF_DM = ("fine", "fine:top=4")
 
@@ -29,8 +29,9 @@ class Trial:
     method, ipc, init, network, options : the distillation; options are the method's hyper-parameters.
     criterion, ratio, drop, score : the pruning: indicator, share removed, which end, the indicator's options.
     stratum      : keep this tenth of each class by score (0 = smallest) instead of pruning by `ratio`.
-    adaptive, lazy, tails, effect : the share of each real batch that adaptive pruning drops by ITE (0: none), the
-                   steps of a class a decision serves, which end goes, and how the ITE is found: see `Adaptive`.
+    adaptive, lazy, tails, effect, law : the share of each real batch that adaptive pruning drops by ITE (0: none), the
+                   steps of a class a decision serves, which end goes, how the ITE is found, and whose law says where
+                   the ends are: see `Adaptive`.
     splits       : parts of the classes that are distilled apart, each as a job of its own, and joined; see `Part`.
     stop, plateau : rounds after which the distillation ends early (0: never), see `EarlyStop`.
     evaluate_on, repeats, evaluation : the network (None: the distillation network, BatchNorm replaced), how many
@@ -67,6 +68,7 @@ class Trial:
     lazy: int = 10
     tails: str = "both"
     effect: str = "auto"
+    law: str = "running"
     splits: int = 1
     stop: int = 0
     plateau: int = 0
@@ -190,8 +192,8 @@ class Trial:
         # what makes no difference leaves no trace: records from before there were these fields stay valid
         for name in ADAPTIVE if not self.adaptive else ():
             del settings[name]
-        for name in SHORTER:
-            if settings[name] == getattr(Trial, name):
+        for name in YOUNGER:
+            if settings.get(name) == getattr(Trial, name):
                 del settings[name]
         return settings
 

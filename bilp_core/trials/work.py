@@ -142,7 +142,7 @@ def kept_indices(trial: Trial, train: ImageData, store: Store) -> Tensor:
 
 def adaptive_of(trial: Trial) -> Adaptive | None:
     """The adaptive pruning of a trial, None if it has none. Raises InputError for a setting out of range."""
-    return Adaptive(trial.adaptive, trial.lazy, trial.tails, trial.effect) if trial.adaptive else None
+    return Adaptive(trial.adaptive, trial.lazy, trial.tails, trial.effect, trial.law) if trial.adaptive else None
 
 
 def early_of(trial: Trial) -> EarlyStop | None:

@@ -32,6 +32,7 @@ WAYS = {  # what is changed of Table 12's adaptive pruning; None: no such prunin
     "adaptive, largest": {"tails": "largest"},
     "represent": None,
     **{way: {"effect": effect} for way, effect in EFFECTS.items()},
+    **{f"{way}, law of the batch": {"effect": effect, "law": "batch"} for way, effect in EFFECTS.items()},
 }
 USUAL = ["random", "adaptive", "adaptive, largest", "represent"]
 MOST = 10**6  # rounds: more than fit any time

@@ -1,14 +1,15 @@
-"""How many of a batch survive adaptive pruning? Its running law asks for 70 %; every fresh network upsets it.
+"""How many of a batch survive adaptive pruning? Its law asks for 70 %; every fresh network upsets the running one.
 
     .venv/bin/python tests/bench/survivors.py DATA --name "CIFAR-10 (JPEG)" --out book/measurements/survivors.csv
 
 On random numbers, from noise, as `bench.py` takes times without a folder, and on DATA, from what the method starts
 from, as it takes them with one: a decision for each class at every round, as at IPC 1, in rounds that are as short as
-they can be. Table 12's share is dropped, half of it at each end.
+they can be. Table 12's share is dropped, half of it at each end, by the running law and by that of the batch.
 """
 
 import argparse
 import statistics
+from itertools import product
 from typing import Any
 
 import ours
@@ -16,7 +17,7 @@ import torch
 from rows import destination, origin, write
 
 from bilp_core.data import ImageData, load
-from bilp_core.pruning import Adaptive
+from bilp_core.pruning import LAWS, Adaptive
 
 RATE = 0.3
 SHORT: dict[str, dict[str, Any]] = {
@@ -27,10 +28,12 @@ SHORT: dict[str, dict[str, Any]] = {
 }
 
 
-def shares(method: str, data: ImageData, ipc: int, network: str, init: str | None, rounds: int) -> list[float]:
+def shares(
+    method: str, data: ImageData, ipc: int, network: str, init: str | None, rounds: int, law: str = "running"
+) -> list[float]:
     """What share of its batch every decision left."""
     options = {**SHORT[method], "iterations": rounds}
-    run = ours.started(data, method, Adaptive(RATE, lazy=1), ipc, network, init, **options)
+    run = ours.started(data, method, Adaptive(RATE, lazy=1, law=law), ipc, network, init, **options)
     run.state = run.method.prepare(run)
     found: list[float] = []
     for _ in range(rounds):
@@ -57,10 +60,10 @@ def main() -> None:
         ("random numbers", ours.cifar_shaped(ours.PER_CLASS, "cpu"), "noise"),
         (args.name or args.data, load(args.data).train, None),
     ):
-        for method in args.methods:
-            found = shares(method, data, args.ipc, args.network, init, args.rounds)
-            row = {"data": name, "method": method, "ipc": args.ipc, "network": args.network, "asked": 1 - RATE}
-            row |= {"decisions": len(found), "share": round(statistics.mean(found), 4)}
+        for method, law in product(args.methods, LAWS):
+            found = shares(method, data, args.ipc, args.network, init, args.rounds, law)
+            row = {"data": name, "method": method, "law": law, "ipc": args.ipc, "network": args.network}
+            row |= {"asked": 1 - RATE, "decisions": len(found), "share": round(statistics.mean(found), 4)}
             row |= {"least": round(min(found), 4), "most": round(max(found), 4)}
             rows.append({**row, **origin("cpu")})
             print(row, flush=True)

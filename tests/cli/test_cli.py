@@ -346,7 +346,8 @@ def test_what_adaptive_pruning_dropped_is_said_and_doubted_where_it_is_far_from_
     assert main(["distill", "digits", "--method", "dm", *wanted]) == 0
     dropped = SyntheticSet.load("s.safetensors").meta["adaptive"]["dropped"]
     assert f"adaptive pruning dropped {dropped:.0%} of the batches it decided on" in capsys.readouterr().err
-    about = {"rate": 0.3, "lazy": 10, "tails": "both", "effect": "sketch"}
+    about = {"rate": 0.3, "lazy": 10, "tails": "both", "effect": "sketch", "law": "running"}
     for share, doubted in ((0.1, True), (0.2, False), (0.44, False), (0.55, True)):
         say_dropped({**about, "dropped": share})
-        assert ("--lazy 1 (now 10) or --tails (now both) may help" in capsys.readouterr().err) == doubted
+        remedy = "--law batch (now running), --lazy 1 (now 10) or --tails (now both) may help"
+        assert (remedy in capsys.readouterr().err) == doubted

@@ -7,7 +7,7 @@ from bilp_core.data import ImageData
 from bilp_core.distillers import METHODS, ClassBatches, Matching, check_adaptive, distill, make
 from bilp_core.errors import Diverged, InputError
 from bilp_core.nets import network
-from bilp_core.pruning import VARIANTS, Adaptive
+from bilp_core.pruning import LAWS, VARIANTS, Adaptive
 from bilp_core.pruning.ite import leave_one_out
 
 from .common import NET, a_run, rng, short
@@ -117,6 +117,16 @@ def test_off_means_untouched(name, data):
 def test_batches_without_adaptive_pruning_are_never_due(data):
     batches = ClassBatches(data, 8, rng())
     assert not batches.due(0)
+
+
+def test_the_law_of_the_batch_keeps_the_share_where_the_running_one_is_left_behind(data):
+    effects = torch.arange(1.0, 9.0)
+    left = {}
+    for law in LAWS:
+        batches = ClassBatches(data, 8, rng(), Adaptive(0.5, lazy=1, law=law))
+        picks = batches.indices(0)
+        left[law] = [int(batches.prune(0, picks, scale * effects).sum()) for scale in (1, 10)]
+    assert left == {"running": [4, 1], "batch": [4, 4]}  # still mostly the law of effects a tenth as large
 
 
 def test_an_effect_that_is_not_finite_is_reported(data):

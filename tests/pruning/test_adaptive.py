@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bilp_core.errors import InputError
-from bilp_core.pruning import Adaptive, RunningNormal
+from bilp_core.pruning import LAWS, Adaptive, RunningNormal
 
 
 def test_the_first_batch_sets_the_law_and_others_move_it_by_a_tenth():
@@ -17,6 +17,12 @@ def test_the_first_batch_sets_the_law_and_others_move_it_by_a_tenth():
     law.update(torch.tensor([12.0, 12.0]))
     assert law.mean == pytest.approx(3)
     assert law.variance == pytest.approx(0.9)
+
+
+def test_with_momentum_1_the_batch_at_hand_is_the_law():
+    law = RunningNormal(100, 9)
+    law.update(torch.tensor([1.0, 3.0]), LAWS["batch"])
+    assert (law.mean, law.variance) == (2, 1)
 
 
 def test_mean_and_variance_follow_each_on_its_own():
@@ -94,6 +100,7 @@ def test_a_batch_that_would_be_empty_is_kept():
         ({"rate": math.nan}, "adaptive = nan"),
         ({"rate": 0.3, "lazy": 0}, "lazy = 0"),
         ({"rate": 0.3, "tails": "left"}, "tails = 'left'.*both, largest, smallest"),
+        ({"rate": 0.3, "law": "global"}, "law = 'global'.*running, batch"),
         ({"rate": 0.3, "effect": "magic"}, "effect = 'magic'.*exact"),
     ],
 )

@@ -422,6 +422,9 @@ def test_adaptive_pruning_in_a_trial():
     assert Trial("digits", lazy=3, tails="largest", effect="exact").key == plain.key
     assert len({t.key for t in (plain, pruned, replace(pruned, lazy=6), replace(pruned, tails="largest"))}) == 4
     assert pruned.synthetic_key != plain.synthetic_key
+    assert "law" not in pruned._canonical()  # as in records from before there was another
+    assert replace(pruned, law="batch").key != pruned.key
+    assert work.adaptive_of(replace(pruned, law="batch")).law == "batch"
     with pytest.raises(InputError, match=r"adaptive = 1.0.*\[0, 1\)"):
         Trial("digits", adaptive=1.0)
     with pytest.raises(InputError, match="lazy = 0"):
