@@ -6,9 +6,8 @@ is renewed at every `lazy`-th step of the class; in between, the samples that su
 Where each decision meets a fresh network, that law lags behind, and a whole batch can lie outside, or inside: hence the
 law of the batch alone, with which about the share asked for goes every time.
 Source: main paper (two tails, running statistics, lazy selection); supplement Sec. 6.5 (momentum 0.1) and Table 12.
-That the survivors are reused, and that the law is the class's own, is our reading; the law of
-the batch is our addition. That it prunes the joint batches of
-kernel regression, too (FRePo, KIP, RFAD), is ours: the paper has no such run.
+That the survivors are reused, and that the law is the class's own, is our reading. The law of the batch is ours, and so
+is that the joint batches of kernel regression are pruned, too (FRePo, KIP, RFAD): the paper has no such run.
 """
 
 import math
