@@ -27,6 +27,7 @@ def test_the_best_kind_is_named_for_each_method_and_so_is_the_default():
         ("idc", 10, "adaptive, by the top four", 0.3),
         ("dc", 10, "random", 0.45),
         ("dc", 10, "adaptive", 0.35),
+        ("dc", 10, "adaptive, by the top two, law of the batch", 0.4),
         ("dc", 1, "random", 0.3),
         ("dc", 1, "adaptive", 0.25),
     ]
@@ -38,6 +39,7 @@ def test_the_best_kind_is_named_for_each_method_and_so_is_the_default():
     assert found == (
         "IDC at IPC 10: best with *adaptive* batches (50.0%); "
         "*adaptive, by the top four*, which is the default, gives 30.0%. "
-        "DC at IPC 10: best with *random* batches (45.0%); *adaptive* gives 35.0%. "
+        "DC at IPC 10: best with *random* batches (45.0%); *adaptive* gives 35.0%; "
+        "of adaptive pruning *adaptive, by the top two, law of the batch* gives most, 40.0%. "
         "DC at IPC 1: best with *random* batches (30.0%); *adaptive*, which is the default, gives 25.0%."
     )
