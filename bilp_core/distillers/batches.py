@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -88,10 +89,11 @@ class ClassBatches:
         Raises Diverged if an effect is not finite.
         """
         assert self.adaptive is not None
-        if not torch.isfinite(effects).all():
+        law = self.laws[label]
+        law.update(effects, LAWS[self.adaptive.law])
+        if not math.isfinite(law.mean + law.variance):
             raise Diverged(f"an ITE in class {self.data.classes[label]!r} is not finite; lower image_lr")
-        self.laws[label].update(effects, LAWS[self.adaptive.law])
-        kept = self.laws[label].inside(effects, self.adaptive.rate, self.adaptive.tails)
+        kept = law.inside(effects, self.adaptive.rate, self.adaptive.tails)
         self.survivors[label], self.uses_left[label] = picks[kept], self.adaptive.lazy - 1
         self.seen += len(kept)
         self.dropped += len(kept) - len(self.survivors[label])

@@ -94,7 +94,10 @@ class RunningNormal:
     variance: float = math.nan
 
     def update(self, values: Tensor, momentum: float = LAWS["running"]) -> None:
-        """values : [N], finite, N >= 1. momentum : how far the law goes towards theirs, in (0, 1]."""
+        """values : [N], N >= 1; if one is not finite, neither is the mean then.
+
+        momentum : how far the law goes towards theirs, in (0, 1].
+        """
         mean, variance = torch.stack([values.mean(), values.var(correction=0)]).tolist()  # a GPU waits once
         if math.isnan(self.mean):
             self.mean, self.variance = mean, variance
@@ -115,4 +118,4 @@ class RunningNormal:
         low, high = self.bounds(rate, tails)
         kept = (values >= low) & (values <= high)
         spread = self.variance > (1e-6 * self.mean) ** 2  # less is rounding
-        return kept if spread and kept.any() else torch.ones_like(kept)
+        return kept | ~kept.any() if spread else torch.ones_like(kept)  # no GPU waits for that
