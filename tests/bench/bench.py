@@ -9,10 +9,10 @@ says where the last row of the same name in --history differs by more than a ten
 to --out as they are measured; nothing that is there goes.
 
 The rows `adaptive-*` set as many loops as a decision of adaptive pruning serves (Table 12's settings for CIFAR-10: 10
-at IPC 1, 5 at 10 and 50) beside the same without, by all synthetic images and by a few, DM by the finer sketch. They
-have two classes of the ten, and so a fifth of the work: a network trains on a fifth of the images, too. How many of a
-batch survive depends on what the images show (`survivors.py`), so they want --folder: photographs, from what the method
-starts from, in place of random numbers;
+at IPC 1, 5 at 10 and 50) beside the same without, by all synthetic images and by a few, DM by the finer sketch, by the
+running law and by that of the batch. They have two classes of the ten, and so a fifth of the work: a network trains on
+a fifth of the images, too. How many of a batch survive depends on what the images show (`survivors.py`), so they want
+--folder: photographs, from what the method starts from, in place of random numbers;
 `ite-*` the sketched ITE of a batch beside the definition, which recomputes the loss without each sample;
 `loss-5-trials` the loss indicator (5 trials of 3 epochs, 2,000 images) beside five plain trainings with a DataLoader;
 `mixed-loss` the loss indicator (2 trials of 3 epochs, 5,120 images) with BILP_SPEED=mixed beside the same with auto.
@@ -60,7 +60,7 @@ from rows import destination, origin
 from talking import Process
 
 from bilp_core.nets import speed
-from bilp_core.pruning import Adaptive
+from bilp_core.pruning import LAWS, Adaptive
 from bilp_core.studies import ite_variants
 
 ROOT = Path(__file__).parents[2]
@@ -105,13 +105,14 @@ def all_rows(args: argparse.Namespace) -> dict[str, Row]:
         ("idc", "inner", "sketch", {"network_images": 400}),
     ):
         few_images = [variant, *(f"{variant}:top={few}" for few in (8, 4, 2, 1))]
-        for ipc, effect in [(1, variant), *product((10, 50), few_images)]:
+        for (ipc, effect), law in product([(1, variant), *product((10, 50), few_images)], LAWS):
             lazy = 10 if ipc == 1 else 5  # as Table 12 has it for CIFAR-10
             without = partial(ours.step, name=name, ipc=ipc, classes=2, folder=args.folder, **{loops: lazy}, **own)
             size = "" if ipc == 1 else f"-ipc{ipc}"
             few = effect.removeprefix(variant).replace(":top=", "-top-")
-            pruned = partial(without, adaptive=Adaptive(0.3, lazy, effect=effect))
-            rows[f"adaptive-{name}{size}{few}"] = Row(pruned, without)
+            of_law = "" if law == "running" else f"-law-of-the-{law}"
+            pruned = partial(without, adaptive=Adaptive(0.3, lazy, effect=effect, law=law))
+            rows[f"adaptive-{name}{size}{few}{of_law}"] = Row(pruned, without)
     for ipc, images, steps in ((1, 10, 10), (10, 100, 3)):
         kinds = (attempts.Compiled, attempts.Student)
         sides = (partial(attempts.student, kind=kind, images=images, steps=steps) for kind in kinds)
