@@ -75,7 +75,7 @@ lock:  ## renew requirements.lock from pyproject.toml (needs uv)
 		--no-emit-find-links --no-header --no-strip-extras --quiet -o requirements.lock --python "$$(command -v $(PYTHON))"
 
 clean:  ## remove what was built; trial records, data and .venv stay
-	rm -rf _build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf _build dist .coverage .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)*' -prune -exec rm -rf {} +
 
 distclean: clean  ## remove .venv and .venv-oldest as well
