@@ -91,7 +91,7 @@ class ClassBatches:
         assert self.adaptive is not None
         law = self.laws[label]
         law.update(effects, LAWS[self.adaptive.law])
-        if not math.isfinite(law.mean + law.variance):
+        if not math.isfinite(law.mean):
             raise Diverged(f"an ITE in class {self.data.classes[label]!r} is not finite; lower image_lr")
         kept = law.inside(effects, self.adaptive.rate, self.adaptive.tails)
         self.survivors[label], self.uses_left[label] = picks[kept], self.adaptive.lazy - 1

@@ -16,7 +16,7 @@ from ..utils import files, revisions
 
 ADAPTIVE = ("adaptive", "lazy", "tails", "effect", "law")  # the fields of adaptive pruning
 LEAST = {"ipc": 1, "repeats": 1, "seed": 0, "splits": 1, "stop": 0, "plateau": 0}
-YOUNGER = ("law", "splits", "stop", "plateau")  # fields that older records do not have: told where they were used
+YOUNGER = ("law", "splits", "stop", "plateau")  # fields that older records lack: in a key where not at the default
 # DM's `effects`, at one and at several images a class, said here, too, since keys do without torch
 OF_DM = ("fine", "fine:top=4")
 

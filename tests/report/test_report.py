@@ -149,7 +149,8 @@ def test_committed_is_empty_before_any_run_and_leaves_measurements_out(project, 
     assert len(report.committed(stratum=[3, None])) == len(grid)
     assert report.measurements("bench")["name"].tolist() == ["dm step"]
     assert report.measurements("ite").empty
-    with pytest.raises(InputError, match="'speed': must be one of batches, bench, .*, survivors, tried, unrolling"):
+    allowed = "'speed': must be one of batches, bench, .*, starts, steps, survivors, tried, unrolling"
+    with pytest.raises(InputError, match=allowed):
         report.measurements("speed")
 
 
